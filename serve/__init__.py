@@ -1,0 +1,1 @@
+"""Answer from a bundle: numpy, onnxruntime and tokenizers, nothing else."""
