@@ -1,0 +1,124 @@
+"""An adapter on disk: `adapter.safetensors` and `adapter.json`, nothing else.
+
+Tensors: `delta.<layer> (r,)` what training added to each singular value, `sigma.<layer> (r,)` what each was, and
+`module.<parameter>` for every parameter trained whole (the head, and biases or LayerNorm when asked).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from export.basis import Basis
+from serve.errors import InputError
+from serve.files import write_json
+
+FORMAT = "svfit-adapter"
+FORMAT_VERSION = 1
+MAX_CARD_BYTES = 16 * 2**20
+MAX_TENSOR_BYTES = 2 * 2**30
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """One task: `delta` and `sigma` by layer (float32 `(r,)` each), whole parameters by name, and a card."""
+
+    basis: Basis
+    delta: Mapping[str, torch.Tensor]
+    sigma: Mapping[str, torch.Tensor]
+    modules: Mapping[str, torch.Tensor]
+    card: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """Trained singular values, `R`."""
+        return sum(values.numel() for values in self.delta.values())
+
+    def save(self, folder: Path) -> None:
+        """Write both files into an existing folder. The same adapter gives the same bytes."""
+        tensors = {f"delta.{name}": value for name, value in self.delta.items()}
+        tensors |= {f"sigma.{name}": value for name, value in self.sigma.items()}
+        tensors |= {f"module.{name}": value for name, value in self.modules.items()}
+        ready = {name: value.detach().cpu().float().contiguous() for name, value in sorted(tensors.items())}
+        for name, value in ready.items():
+            if not bool(torch.isfinite(value).all()):
+                raise InputError(
+                    f"adapter: {name} holds NaN or infinity: the training diverged; try a lower train.learning_rate"
+                )
+        save_file(ready, str(folder / "adapter.safetensors"))
+        document = {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "method": "svfit",
+            "core": "diagonal",
+            "basis_id": self.basis.id,
+            "basis": self.basis.to_dict(),
+            "card": dict(self.card),
+        }
+        write_json(folder / "adapter.json", document)
+
+    @classmethod
+    def load(cls, folder: Path) -> Adapter:
+        """Read and check an adapter folder.
+
+        Raises `InputError` for a missing file, another format, a `basis_id` that isn't its basis's, wrong shapes or
+        values that are not finite.
+        """
+        document = read_card(folder)
+        basis = Basis.from_dict(document.get("basis", {}))
+        if basis.id != document.get("basis_id"):
+            raise InputError(
+                f"{folder}: adapter.json names basis {document.get('basis_id')}, but describes {basis.id}"
+            )
+        path = folder / "adapter.safetensors"
+        if path.stat().st_size > MAX_TENSOR_BYTES:
+            raise InputError(f"{path}: larger than {MAX_TENSOR_BYTES} bytes, which no adapter is")
+        try:
+            tensors = load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise InputError(f"{path}: not a readable safetensors file ({error})") from None
+        groups: dict[str, dict[str, torch.Tensor]] = {"delta": {}, "sigma": {}, "module": {}}
+        for key, value in tensors.items():
+            kind, _, name = key.partition(".")
+            if kind not in groups:
+                raise InputError(f"{path}: unknown tensor {key}; known prefixes: delta, sigma, module")
+            if not bool(torch.isfinite(value).all()):
+                raise InputError(f"{path}: {key} holds NaN or infinity")
+            groups[kind][name] = value
+        for kind in ("delta", "sigma"):
+            if groups[kind].keys() != basis.layers.keys():
+                raise InputError(f"{path}: the {kind} layers are not those of its basis")
+            for name, layer in basis.layers.items():
+                if groups[kind][name].shape != (layer.rank,):
+                    raise InputError(
+                        f"{path}: {kind}.{name} has shape {tuple(groups[kind][name].shape)}, not ({layer.rank},)"
+                    )
+        ordered = {kind: {name: groups[kind][name] for name in basis.layers} for kind in ("delta", "sigma")}
+        return cls(basis, ordered["delta"], ordered["sigma"], groups["module"], document.get("card", {}))
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """`adapter.json` as a dict. Raises `InputError` where it is missing, too large, malformed or of another format."""
+    path = folder / "adapter.json"
+    if not path.is_file() or not (folder / "adapter.safetensors").is_file():
+        raise InputError(f"{folder}: not an adapter folder (needs adapter.json and adapter.safetensors)")
+    if path.stat().st_size > MAX_CARD_BYTES:
+        raise InputError(f"{path}: larger than {MAX_CARD_BYTES} bytes")
+    try:
+        document = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: not valid JSON ({error})") from None
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise InputError(f"{path}: not an svfit adapter (format is not {FORMAT!r})")
+    if document.get("format_version") != FORMAT_VERSION:
+        raise InputError(
+            f"{path}: adapter format {document.get('format_version')}, this svfit reads {FORMAT_VERSION}"
+        )
+    return document

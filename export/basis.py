@@ -1,0 +1,161 @@
+"""The basis: which singular directions of which frozen weights an adapter scales, and their identity.
+
+A basis is not reproducible across machines (near-equal singular values rotate), so an adapter means nothing
+without the very factors it was trained on. Factors live in a store on disk, a file a weight; a basis lists them
+with their hashes, and `basis_id` is the hash of that list.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from serve.errors import InputError
+from serve.files import sha256_json
+
+
+@dataclass(frozen=True)
+class Factors:
+    """Top `r` singular triplets of a weight `(out, in)`: `U (out, r)`, `S (r,)`, `Vh (r, in)`, all float32."""
+
+    U: torch.Tensor
+    S: torch.Tensor
+    Vh: torch.Tensor
+
+    @property
+    def rank(self) -> int:
+        return self.S.shape[0]
+
+    def top(self, rank: int) -> Factors:
+        """The first `rank` triplets, contiguous."""
+        return Factors(self.U[:, :rank].contiguous(), self.S[:rank].contiguous(), self.Vh[:rank].contiguous())
+
+
+@dataclass(frozen=True)
+class LayerBasis:
+    """One layer of a basis: its weight's shape `(out, in)`, the rank kept, and what it was computed from."""
+
+    shape: tuple[int, int]
+    rank: int
+    weight_sha256: str
+    factors_sha256: str
+
+
+@dataclass(frozen=True)
+class Basis:
+    """The layers of a basis in model order; `id` names this very basis."""
+
+    layers: Mapping[str, LayerBasis]
+
+    @property
+    def id(self) -> str:
+        return sha256_json(self.to_dict())
+
+    @property
+    def size(self) -> int:
+        """Number of values an adapter on this basis has, `R`."""
+        return sum(layer.rank for layer in self.layers.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "layers": [
+                {
+                    "name": name,
+                    "shape": list(layer.shape),
+                    "rank": layer.rank,
+                    "weight_sha256": layer.weight_sha256,
+                    "factors_sha256": layer.factors_sha256,
+                }
+                for name, layer in self.layers.items()
+            ]
+        }
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> Basis:
+        """Raises `InputError` where the document isn't a basis."""
+        try:
+            return cls(
+                {
+                    str(row["name"]): LayerBasis(
+                        (int(row["shape"][0]), int(row["shape"][1])),
+                        int(row["rank"]),
+                        str(row["weight_sha256"]),
+                        str(row["factors_sha256"]),
+                    )
+                    for row in document["layers"]
+                }
+            )
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise InputError(f"basis description is malformed: {error!r}") from None
+
+
+def tensor_sha256(*tensors: torch.Tensor) -> str:
+    """Hex sha256 over dtype, shape and bytes of each tensor."""
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        flat = tensor.detach().cpu().contiguous()
+        digest.update(f"{flat.dtype}{tuple(flat.shape)}".encode())
+        digest.update(memoryview(flat.view(-1).view(torch.uint8).numpy()))
+    return digest.hexdigest()
+
+
+def default_store() -> Path:
+    """Where factors are kept: `$SVFIT_CACHE`, else `~/.cache/svfit`."""
+    return Path(os.environ.get("SVFIT_CACHE") or Path.home() / ".cache" / "svfit")
+
+
+class FactorStore:
+    """Full-rank factors on disk, one safetensors file for each weight's hash."""
+
+    def __init__(self, root: Path | None = None) -> None:
+        self.root = (root or default_store()) / "svd"
+
+    def path(self, weight_sha256: str) -> Path:
+        return self.root / f"{weight_sha256}.safetensors"
+
+    def get(self, weight_sha256: str) -> Factors | None:
+        """The stored factors, or None when absent or unreadable (an unreadable file is computed anew)."""
+        path = self.path(weight_sha256)
+        if not path.is_file():
+            return None
+        try:
+            with safe_open(path, framework="pt") as file:
+                return Factors(file.get_tensor("U"), file.get_tensor("S"), file.get_tensor("Vh"))
+        except (SafetensorError, OSError):
+            return None
+
+    def put(self, weight_sha256: str, factors: Factors) -> None:
+        """Store factors; a reader sees the whole file or none."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        path = self.path(weight_sha256)
+        fresh = path.with_suffix(f".{os.getpid()}.tmp")
+        save_file({"U": factors.U, "S": factors.S, "Vh": factors.Vh}, str(fresh))
+        fresh.replace(path)
+
+    def load(self, basis: Basis) -> Iterator[tuple[str, Factors]]:
+        """Each layer's factors at the basis's rank, a layer at a time.
+
+        Raises `InputError` where the store lacks a layer or holds other factors than the basis names.
+        """
+        for name, layer in basis.layers.items():
+            stored = self.get(layer.weight_sha256)
+            if stored is None:
+                raise InputError(
+                    f"basis {basis.id[:12]}: no factors for layer {name} in {self.root}; "
+                    "run on the machine that trained the adapter, or set SVFIT_CACHE to its cache"
+                )
+            factors = stored.top(layer.rank)
+            if tensor_sha256(factors.U, factors.S, factors.Vh) != layer.factors_sha256:
+                raise InputError(
+                    f"basis {basis.id[:12]}: the factors of layer {name} in {self.root} are another "
+                    "decomposition of the same weight; an adapter only applies to the basis it was trained on"
+                )
+            yield name, factors

@@ -1,0 +1,101 @@
+"""The SVFit layer: a frozen linear map whose singular values several named adapters scale."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional
+from transformers.pytorch_utils import Conv1D
+
+from export.basis import Factors
+
+
+def is_linear(module: nn.Module) -> bool:
+    """Whether a module is a plain linear map that SVFit can wrap: `nn.Linear` or transformers' `Conv1D`."""
+    return type(module) is nn.Linear or type(module) is Conv1D
+
+
+def oriented_weight(module: nn.Module) -> torch.Tensor:
+    """The weight as `(out, in)`: `nn.Linear` stores it so, `Conv1D` stores its transpose."""
+    weight = module.weight
+    assert isinstance(weight, torch.Tensor)  # noqa: S101 (narrowing for the type checker)
+    return weight.T if isinstance(module, Conv1D) else weight
+
+
+def cheapest_form(tokens: int, out: int, inp: int, rank: int) -> str:
+    """Which form of the layer takes the fewest multiply-adds for a forward and a backward pass.
+
+    - `bypass`: `W x + U (delta ∘ (Vh x))`: `2·T·out·in + 2·T·r·(out + in)`
+    - `formed`: `W' = W + U diag(delta) Vh` once, whatever `T` is: `3·T·out·in + 2·out·in·r`
+    - `factored` (full rank only, where `W = U diag(S) Vh`): `U ((S + delta) ∘ (Vh x))`: `2·T·r·(out + in)`
+    """
+    costs = {
+        "bypass": 2 * tokens * (out * inp + rank * (out + inp)),
+        "formed": 3 * tokens * out * inp + 2 * out * inp * rank,
+    }
+    if rank == min(out, inp):
+        costs["factored"] = 2 * tokens * rank * (out + inp)
+    return min(costs, key=lambda form: costs[form])
+
+
+class SVFLinear(nn.Module):
+    """Wraps one frozen linear map; `forward` takes `x (..., in)` and gives `(..., out)`.
+
+    Each adapter is one float32 parameter `delta[name] (r,)`, kept apart from the singular values because adding 0.01
+    to a value of 5 changes nothing in bf16. The factors are buffers that no checkpoint saves: they belong to the basis.
+    """
+
+    U: torch.Tensor
+    S: torch.Tensor
+    Vh: torch.Tensor
+
+    def __init__(self, base: nn.Module, factors: Factors) -> None:
+        super().__init__()
+        weight = oriented_weight(base)
+        self.base = base
+        self.out_features, self.in_features = int(weight.shape[0]), int(weight.shape[1])
+        for name, value in (("U", factors.U), ("S", factors.S), ("Vh", factors.Vh)):
+            self.register_buffer(name, value.to(weight.device), persistent=False)
+        self.delta = nn.ParameterDict()
+        self.active: str | None = None
+        self.folded: str | None = None
+        self._unfolded: torch.Tensor | None = None
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """The frozen weight as the base module stores it; models read it for its dtype and device."""
+        weight = self.base.weight
+        assert isinstance(weight, torch.Tensor)  # noqa: S101
+        return weight
+
+    @property
+    def bias(self) -> torch.Tensor | None:
+        bias = self.base.bias
+        return bias if isinstance(bias, torch.Tensor) else None
+
+    @property
+    def factors(self) -> Factors:
+        return Factors(self.U, self.S, self.Vh)
+
+    def add(self, name: str) -> None:
+        """A new adapter that changes nothing yet."""
+        self.delta[name] = nn.Parameter(torch.zeros_like(self.S, dtype=torch.float32))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.active is None or self.active == self.folded:
+            return self.base(x)  # type: ignore[no-any-return]
+        delta = self.delta[self.active]
+        weight, bias = oriented_weight(self.base), self.bias
+        tokens = x.numel() // max(1, self.in_features)
+        form = cheapest_form(tokens, self.out_features, self.in_features, self.S.numel())
+        dtype = weight.dtype
+        U, Vh = self.U.to(dtype), self.Vh.to(dtype)
+        if form == "formed":
+            return functional.linear(x, weight + ((U * delta) @ self.Vh).to(dtype), bias)
+        inner = functional.linear(x, Vh)
+        if form == "factored":
+            return functional.linear((inner * (self.S + delta)).to(inner.dtype), U, bias)
+        return functional.linear(x, weight, bias) + functional.linear((inner * delta).to(inner.dtype), U)
+
+    def extra_repr(self) -> str:
+        return f"in={self.in_features}, out={self.out_features}, rank={self.S.numel()}, active={self.active}"

@@ -1,0 +1,61 @@
+"""Rank rules: how many singular directions of each weight are trained."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import torch
+
+from serve.errors import UsageError
+
+RankRule = int | float | str
+RankSpec = RankRule | Mapping[str, RankRule]
+
+
+def choose_rank(spec: RankSpec, layer: str, S: torch.Tensor) -> int:
+    """The rank of one layer with all its singular values `S (min(out, in),)`, descending.
+
+    `spec` is a number of directions (capped at what the weight has), a share of the energy `0 < x < 1` (the fewest
+    directions whose squared singular values sum to that share), `"full"`, or a table of regular expressions searched
+    in the layer's name, first match wins. Raises `UsageError` for anything else, or a layer no pattern matches.
+    """
+    rule = _rule_for(spec, layer) if isinstance(spec, Mapping) else spec
+    if rule == "full":
+        return S.numel()
+    if isinstance(rule, bool) or isinstance(rule, str):
+        raise UsageError(f'adapter.rank: {rule!r} is no rank; use a number, a share such as 0.99, or "full"')
+    if isinstance(rule, int):
+        if rule < 1:
+            raise UsageError(f"adapter.rank: must be > 0 (got {rule})")
+        return min(rule, S.numel())
+    if not 0 < rule < 1:
+        raise UsageError(f"adapter.rank: a share of the energy lies between 0 and 1 (got {rule})")
+    energy = S.double().square().cumsum(0)
+    return min(int((energy < rule * energy[-1]).sum()) + 1, S.numel())
+
+
+def _rule_for(spec: Mapping[str, RankRule], layer: str) -> RankRule:
+    for pattern, rule in spec.items():
+        if re.search(pattern, layer):
+            return rule
+    raise UsageError(
+        f"adapter.rank: no pattern matches layer {layer}; patterns: {', '.join(spec)}; add one such as '.*'"
+    )
+
+
+def energy_share(S: torch.Tensor, rank: int) -> float:
+    """Share of the squared singular values that the first `rank` hold; 1.0 for an all-zero weight."""
+    squares = S.double().square()
+    total = float(squares.sum())
+    return float(squares[:rank].sum()) / total if total else 1.0
+
+
+def effective_rank(S: torch.Tensor) -> float:
+    """`exp(H(p))` of `p_i = s_i / sum(s)` (Roy and Vetterli 2007, "The effective rank", eq. 2); 0.0 for all zeros."""
+    values = S.double()
+    total = float(values.sum())
+    if not total:
+        return 0.0
+    shares = values[values > 0] / total
+    return float(torch.exp(-(shares * shares.log()).sum()))
