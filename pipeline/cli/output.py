@@ -26,7 +26,7 @@ def _remember_debug(ctx: click.Context, _param: click.Parameter, value: bool) ->
 
 
 def debug_option(command: F) -> F:
-    """Add `--debug`, which the command needn't take: the edge that prints errors reads it from the context."""
+    """Add `--debug`, which the command needn't take: whoever prints errors finds it in the context."""
     return click.option(
         "--debug",
         is_flag=True,

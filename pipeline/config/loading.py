@@ -1,0 +1,143 @@
+"""Read one TOML file into a `Config`, or say everything that is wrong with it at once."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from serve.errors import UsageError
+
+from .overrides import parse
+from .problems import closest, problems, shown, unknown_section
+from .schema import SECTIONS, Config, DataSection, ModelSection, Section, TrainSection
+
+LARGEST_FILE = 1 << 20  # bytes; a configuration is some KB, so anything larger is another kind of file
+
+
+def load(path: Path, overrides: Sequence[str] = (), *, require_files: bool = False) -> Config:
+    """Read `path`, apply `overrides` ("train.epochs=5"), validate, and resolve relative paths.
+
+    With `require_files`, data files that aren't there are errors too.
+    Raises one `UsageError` whose message has a line for every problem: file, key, what was wrong, value.
+    """
+    path = Path(path)
+    document = _read(path)
+    values, lines = parse(overrides)
+    source = str(path)
+    for name, table in document.items():
+        if name not in SECTIONS:
+            lines.append(f"{source}: {name}: {unknown_section(name)}")
+        elif not isinstance(table, dict):
+            lines.append(f"{source}: {name}: must be a table, [{name}] (got {shown(table)})")
+    sections: dict[str, Section] = {}
+    for name, model in SECTIONS.items():
+        table = document.get(name, {})
+        if not isinstance(table, dict):
+            continue
+        overridden = values.get(name, {})
+        try:
+            sections[name] = model.model_validate({**table, **overridden})
+        except ValidationError as error:
+            for key, problem in problems(name, error):
+                origin = "--set" if key.split(".")[1] in overridden else f"{source}:"
+                lines.append(f"{origin} {key}: {problem}")
+    folder = path.absolute().parent
+    checks: list[tuple[str, str]] = []
+    if isinstance(model_section := sections.get("model"), ModelSection):
+        sections["model"] = _place_model(model_section, folder, checks)
+    if isinstance(data := sections.get("data"), DataSection):
+        sections["data"] = _place_data(data, folder, checks, require_files)
+        if isinstance(train := sections.get("train"), TrainSection):
+            _fit_task(data, train, checks)
+    lines.extend(f"{source}: {key}: {problem}" for key, problem in checks)
+    if lines:
+        raise UsageError("\n".join(lines))
+    return Config(name=path.stem, path=path.absolute(), **sections)  # type: ignore[arg-type]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        problem = "is a folder" if path.is_dir() else "no such file"
+        folder = path.parent if path.parent.is_dir() else Path()
+        there = sorted(str(found) for found in folder.glob("*.toml"))
+        hint = closest(str(path), there) or f"; svfit init {path.stem} writes one"
+        raise UsageError(f"{path}: {problem}{hint}")
+    if path.stat().st_size > LARGEST_FILE:
+        raise UsageError(f"{path}: {path.stat().st_size} bytes is no configuration (at most {LARGEST_FILE})")
+    raw = path.read_bytes()
+    try:
+        return tomllib.loads(raw.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise UsageError(f"{path}, line {line}: not valid UTF-8; save the file as UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        where = re.search(r" \(at line (\d+), column (\d+)\)", str(error))
+        reason = str(error)[: where.start()] if where else str(error).removesuffix(" (at end of document)")
+        place = f"line {where[1]}, column {where[2]}" if where else "at its end"
+        hint = "; text needs quotes" if "Invalid value" in reason else ""
+        raise UsageError(f"{path}, {place}: not valid TOML: {reason}{hint}") from None
+
+
+def _place_model(section: ModelSection, folder: Path, checks: list[tuple[str, str]]) -> ModelSection:
+    base = section.base
+    if base.startswith("pypi:"):
+        if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", base.removeprefix("pypi:")):
+            checks.append(("model.base", f'must name a package after "pypi:" (got {shown(base)})'))
+        return section
+    place = (folder / Path(base).expanduser()).resolve()
+    if place.is_dir():
+        return section.model_copy(update={"base": str(place)})
+    if base.startswith((".", "/", "~")):
+        checks.append(("model.base", f"no such folder: {place} (got {shown(base)})"))
+    return section
+
+
+def _place_data(
+    section: DataSection, folder: Path, checks: list[tuple[str, str]], require_files: bool
+) -> DataSection:
+    text = [section.text] if isinstance(section.text, str) else section.text
+    if section.label in text:
+        checks.append(("data.label", f"must be another column than data.text (got {shown(section.label)})"))
+    if section.dataset is not None:
+        return section
+    if section.dataset_config is not None:
+        checks.append(("data.dataset_config", "needs data.dataset, which is not set"))
+    placed: dict[str, str] = {}
+    for key in ("train", "validation", "test"):
+        value = getattr(section, key)
+        if value is None:
+            continue
+        place = (folder / Path(value).expanduser()).resolve()
+        placed[key] = str(place)
+        if require_files and not place.is_file():
+            names = [found.name for found in place.parent.iterdir()] if place.parent.is_dir() else []
+            checks.append(
+                (f"data.{key}", f"no such file: {place} (got {shown(value)}){closest(place.name, names)}")
+            )
+    return section.model_copy(update=placed)
+
+
+def _fit_task(data: DataSection, train: TrainSection, checks: list[tuple[str, str]]) -> None:
+    of_classes, of_numbers = ("accuracy", "macro_f1", "matthews"), ("pearson", "spearman")
+    if data.task == "regression":
+        if train.metric in of_classes:
+            checks.append(
+                ("train.metric", f"a regression has pearson, spearman, loss (got {shown(train.metric)})")
+            )
+        if train.class_weights:
+            checks.append(("train.class_weights", "a regression has no classes to weigh (got true)"))
+        if train.label_smoothing:
+            checks.append(
+                (
+                    "train.label_smoothing",
+                    f"a regression has no classes to smooth (got {train.label_smoothing})",
+                )
+            )
+    elif data.task == "classification" and train.metric in of_numbers:
+        allowed = ", ".join(of_classes)
+        checks.append(("train.metric", f"a classification has {allowed}, loss (got {shown(train.metric)})"))

