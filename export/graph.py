@@ -1,0 +1,218 @@
+"""A folded PyTorch model becomes one ONNX graph: dynamic batch and sequence, `logits` out, the same bytes each time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from export.quiet import quiet
+from serve.errors import InputError
+from serve.files import write_bytes
+
+if TYPE_CHECKING:
+    import onnx_ir
+    import torch
+    from transformers import PreTrainedModel
+
+OUTPUT = "logits"
+OPSET = 20  # what onnxruntime 1.20, the oldest that serves a bundle, reads without conversion
+EMBED_LIMIT = 2**31 - 2**24  # protobuf refuses 2 GiB; the graph itself needs a little
+_SCOPES = "pkg.torch.onnx.name_scopes"
+_NAMED_OPS = ("MatMul", "Gemm", "Gather")
+
+
+@dataclass(frozen=True, slots=True)
+class GraphInfo:
+    """What was written: input names in graph order, the output's name, opset, bytes on disk (weights included)."""
+
+    inputs: tuple[str, ...]
+    output: str
+    opset: int
+    bytes: int
+
+
+def export_onnx(
+    model: PreTrainedModel, encoded: Mapping[str, torch.Tensor], path: Path, metadata: Mapping[str, str]
+) -> GraphInfo:
+    """Write `model` to `path` as ONNX.
+
+    `model` is a folded float32 model in eval mode whose forward returns `.logits` (batch, classes). `encoded` is
+    one tokenized batch, int64 (batch, sequence) each: its keys become the graph's inputs; its values only guide
+    the trace. `metadata` becomes the file's metadata_props.
+
+    Inputs are int64 ["batch", "sequence"], the one output is `logits` float32 ["batch", classes]. Weights are in
+    the file, or beside it in `<name>.data` where protobuf couldn't hold them. Matrix products and embedding
+    lookups are named after their module (`bert.encoder.layer.0.attention.self.query`). The same model gives the
+    same bytes. Raises InputError where the model can't be exported, with the reason.
+    """
+    import onnx
+    import onnx_ir
+
+    kind = type(model).__name__
+    _check_model(model, kind)
+    program = _trace(model, _sample(model, encoded, kind), kind)
+    graph = program.graph
+    _only_logits(program, kind)
+    _name_axes(graph, kind)
+    _name_layers(graph)
+    _strip(program)
+    program.metadata_props.clear()
+    program.metadata_props.update(sorted(metadata.items()))
+    size = sum(
+        value.const_value.nbytes for value in graph.initializers.values() if value.const_value is not None
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f"{path.name}.data")
+    if size < EMBED_LIMIT:
+        proto = onnx_ir.to_proto(program)
+        onnx.checker.check_model(proto)
+        write_bytes(path, proto.SerializeToString(deterministic=True))
+        beside.unlink(missing_ok=True)
+    else:
+        onnx_ir.save(program, str(path), external_data=beside.name)
+    written = path.stat().st_size + (beside.stat().st_size if beside.exists() else 0)
+    return GraphInfo(tuple(str(value.name) for value in graph.inputs), OUTPUT, OPSET, written)
+
+
+def _check_model(model: PreTrainedModel, kind: str) -> None:
+    """Refuse, with the reason, what can't give a right graph."""
+    import torch
+
+    if model.training:
+        raise InputError(f"{kind}: is in training mode; call eval() before the export")
+    if getattr(model.config, "is_encoder_decoder", False):
+        raise InputError(f"{kind}: encoder-decoder models can't be exported; try an encoder or a decoder")
+    dtypes = sorted({str(p.dtype) for p in model.parameters() if p.dtype != torch.float32})
+    if dtypes:
+        raise InputError(f"{kind}: has weights in {', '.join(dtypes)}; fold in float32 before the export")
+
+
+def _sample(model: PreTrainedModel, encoded: Mapping[str, torch.Tensor], kind: str) -> dict[str, Any]:
+    """The trace's inputs: at least 2 × 2, since torch.export fixes an axis that is 1."""
+    import torch
+
+    if "input_ids" not in encoded:
+        raise InputError(
+            f"{kind}: the sample batch has no input_ids (it has: {', '.join(encoded) or 'nothing'})"
+        )
+    sample: dict[str, Any] = {}
+    for name, value in encoded.items():
+        if value.dtype != torch.int64 or value.ndim != 2:
+            raise InputError(
+                f"{kind}: {name} must be int64 (batch, sequence), got {value.dtype} {tuple(value.shape)}"
+            )
+        repeats = [2 if size == 1 else 1 for size in value.shape]
+        sample[name] = value.repeat(*repeats).to(model.device)
+    try:
+        with torch.no_grad(), quiet():
+            logits = model(**sample).logits
+    except Exception as error:
+        raise InputError(f"{kind}: fails on the sample batch: {_first_line(error)}") from error
+    if logits.ndim != 2:
+        raise InputError(
+            f"{kind}: its logits are {tuple(logits.shape)}; wanted one row of classes for each text"
+        )
+    return sample
+
+
+def _trace(model: PreTrainedModel, sample: dict[str, Any], kind: str) -> onnx_ir.Model:
+    import torch
+    from transformers.exporters.exporter_onnx import OnnxConfig, OnnxExporter
+
+    auto = torch.export.Dim.AUTO
+    flags = {
+        name: False
+        for name in ("use_cache", "output_attentions", "output_hidden_states")
+        if getattr(model.config, name, None) is not None
+    }
+    config = OnnxConfig(
+        dynamic=True, dynamic_shapes={name: {0: auto, 1: auto} for name in sample}, opset_version=OPSET
+    )
+    try:
+        with quiet():
+            program, _ = OnnxExporter().export_program(model, {**sample, **flags}, config)
+    except Exception as error:
+        raise InputError(f"{kind}: can't be exported to ONNX: {_first_line(error)}") from error
+    return program
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def _only_logits(program: onnx_ir.Model, kind: str) -> None:
+    """Drop every other output, and what only they needed."""
+    from onnx_ir.passes.common import RemoveUnusedNodesPass
+
+    outputs = program.graph.outputs
+    kept = [value for value in outputs if value.name == OUTPUT]
+    if len(kept) != 1:
+        raise InputError(
+            f"{kind}: has no output {OUTPUT} (it has: {', '.join(str(value.name) for value in outputs)})"
+        )
+    outputs[:] = kept
+    RemoveUnusedNodesPass()(program)
+
+
+def _name_axes(graph: onnx_ir.Graph, kind: str) -> None:
+    """Name the free axes `batch` and `sequence`; refuse one that the trace fixed to the sample's size."""
+    import onnx_ir
+
+    for value in graph.inputs:
+        fixed = [str(dim) for dim in value.shape or () if isinstance(dim, int)]
+        if value.shape is None or len(value.shape) != 2 or fixed:
+            raise InputError(
+                f"{kind}: its graph takes {value.name} only as {value.shape}; it can't vary in size"
+            )
+        value.shape = onnx_ir.Shape(["batch", "sequence"])
+    logits = graph.outputs[0]
+    width = None if logits.shape is None else logits.shape[-1]
+    if not isinstance(width, int):
+        raise InputError(f"{kind}: the number of classes of its logits ({logits.shape}) isn't fixed")
+    logits.shape = onnx_ir.Shape(["batch", width])
+
+
+def _name_layers(graph: onnx_ir.Graph) -> None:
+    """Name products and lookups of weights after their module, and transposed weights after the module's weight.
+
+    A module that runs twice (ALBERT's shared layer) gives `name`, `name#2`, ...
+    """
+    import ast
+
+    seen: Counter[str] = Counter()
+    for node in graph:
+        weights = [value for value in node.inputs if value is not None and value.name in graph.initializers]
+        if node.op_type not in _NAMED_OPS or not weights or _SCOPES not in node.metadata_props:
+            continue
+        scope = ast.literal_eval(node.metadata_props[_SCOPES])[-2]
+        if node.op_type == "Gather" and node.inputs[0] not in weights:
+            continue
+        seen[scope] += 1
+        node.name = scope if seen[scope] == 1 else f"{scope}#{seen[scope]}"
+        for value in weights:
+            wanted = f"{scope}.weight.T"
+            if (
+                str(value.name).startswith("val_")
+                and node.op_type != "Gather"
+                and wanted not in graph.initializers
+            ):
+                graph.initializers.pop(str(value.name))
+                value.name = wanted
+                graph.initializers.add(value)
+
+
+def _strip(program: onnx_ir.Model) -> None:
+    """Remove what differs from machine to machine (stack traces, paths) and shapes in the tracer's own symbols."""
+    graph = program.graph
+    for owner in (graph, *graph.inputs, *graph.outputs, *graph.initializers.values(), *graph.all_nodes()):
+        owner.metadata_props.clear()
+        owner.doc_string = None
+    for node in graph.all_nodes():
+        for value in node.outputs:
+            value.metadata_props.clear()
+            if not value.is_graph_output():
+                value.shape, value.type = None, None
+    program.doc_string = None
