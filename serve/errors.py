@@ -27,7 +27,7 @@ class GateError(SvfitError):
     kind = "gate"
 
 
-class MissingDependency(SvfitError):
+class MissingDependency(SvfitError):  # noqa: N818  (a state of the machine, not a fault)
     """A stage needs a package that isn't installed here."""
 
     kind = "missing"
