@@ -34,10 +34,8 @@ class Prediction:
 class Predictor:
     """A bundle's variant, loaded and ready."""
 
-    def __init__(
-        self, bundle: Bundle | Path | str, *, variant: str | None = None, threads: int | None = None
-    ) -> None:
-        """Load a bundle; a path is opened and checked first. Raises InputError, UsageError for threads < 1."""
+    def __init__(self, bundle: Bundle | Path | str, *, variant: str | None = None, threads: int | None = None) -> None:
+        """Load a bundle; a path is opened and checked first. Raises InputError; UsageError: threads < 1."""
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
         self.variant = self.bundle.manifest.variant(variant)
         self.labels = self.bundle.manifest.labels

@@ -17,7 +17,7 @@ SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".txt")
 
 
 def read_file(path: Path, texts: int, columns: Sequence[str] = ()) -> Iterator[Row]:
-    """Rows of a file by its suffix: .csv and .tsv with a header, .jsonl and .ndjson of objects, .txt of lines.
+    """Rows of a file by its ending: .csv, .tsv with a header, .jsonl, .ndjson of objects, .txt of lines.
 
     `texts` is 1 (strings come out) or 2 (pairs). `columns` names that many columns; without them a column
     called `text` is taken, or all columns where there are just that many.

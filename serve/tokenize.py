@@ -24,7 +24,7 @@ class TextTokenizer:
     """Batches of texts (or pairs) to int64 arrays (batch, sequence), one for each input of the graph.
 
     Equal to `tok(texts, pairs, padding=True, truncation=True, max_length=n)` in transformers: the longer of
-    a pair is cut first, on the side that tokenizer.json names, and rows are padded to the longest of the batch.
+    a pair is cut first, on the side that tokenizer.json names, and rows are padded to the batch's longest.
     """
 
     def __init__(self, bundle: Bundle) -> None:
