@@ -64,9 +64,9 @@ def run_options(command: F) -> F:
         metavar="KEY=VALUE",
         help="Override a configuration key, such as train.epochs=5. Repeatable.",
     )(command)
-    return click.argument(
-        "config_path", metavar="CONFIG.toml", type=click.Path(dir_okay=False, path_type=Path)
-    )(command)
+    return click.argument("config_path", metavar="CONFIG.toml", type=click.Path(dir_okay=False, path_type=Path))(
+        command
+    )
 
 
 def finite(value: Any) -> Any:

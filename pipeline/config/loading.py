@@ -97,9 +97,7 @@ def _place_model(section: ModelSection, folder: Path, checks: list[tuple[str, st
     return section
 
 
-def _place_data(
-    section: DataSection, folder: Path, checks: list[tuple[str, str]], require_files: bool
-) -> DataSection:
+def _place_data(section: DataSection, folder: Path, checks: list[tuple[str, str]], require_files: bool) -> DataSection:
     text = [section.text] if isinstance(section.text, str) else section.text
     if section.label in text:
         checks.append(("data.label", f"must be another column than data.text (got {shown(section.label)})"))
@@ -116,9 +114,7 @@ def _place_data(
         placed[key] = str(place)
         if require_files and not place.is_file():
             names = [found.name for found in place.parent.iterdir()] if place.parent.is_dir() else []
-            checks.append(
-                (f"data.{key}", f"no such file: {place} (got {shown(value)}){closest(place.name, names)}")
-            )
+            checks.append((f"data.{key}", f"no such file: {place} (got {shown(value)}){closest(place.name, names)}"))
     return section.model_copy(update=placed)
 
 
@@ -126,9 +122,7 @@ def _fit_task(data: DataSection, train: TrainSection, checks: list[tuple[str, st
     of_classes, of_numbers = ("accuracy", "macro_f1", "matthews"), ("pearson", "spearman")
     if data.task == "regression":
         if train.metric in of_classes:
-            checks.append(
-                ("train.metric", f"a regression has pearson, spearman, loss (got {shown(train.metric)})")
-            )
+            checks.append(("train.metric", f"a regression has pearson, spearman, loss (got {shown(train.metric)})"))
         if train.class_weights:
             checks.append(("train.class_weights", "a regression has no classes to weigh (got true)"))
         if train.label_smoothing:

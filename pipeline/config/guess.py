@@ -1,0 +1,92 @@
+"""Look at a table of rows and guess which columns are text and label. Standard library only, except for Parquet."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import itertools
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from serve.errors import InputError, MissingDependency
+
+ROWS = 200
+PAIRS = (
+    ("sentence1", "sentence2"),
+    ("question1", "question2"),
+    ("premise", "hypothesis"),
+    ("question", "sentence"),
+    ("text1", "text2"),
+    ("text_a", "text_b"),
+)
+TEXTS = ("text", "sentence", "content", "message", "body", "description", "query", "question", "title", "review")
+LABELS = ("label", "labels", "target", "class", "category", "intent", "score", "rating", "y")
+SIBLINGS = {"validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
+
+
+@dataclass(frozen=True)
+class Guess:
+    """Columns, and files beside the training file that look like its other splits."""
+
+    text: str | list[str]
+    label: str
+    validation: Path | None
+    test: Path | None
+
+
+def guess(path: Path) -> Guess:
+    """Look at the first 200 rows of `path`. Raises InputError where no text and label can be told apart."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    rows = _rows(path)
+    columns = list(rows[0]) if rows else []
+    if len(columns) < 2:
+        found = ", ".join(columns) or "none"
+        raise InputError(f"{path}: needs a header and at least two columns, text and label (found: {found})")
+    names = {column.lower(): column for column in reversed(columns)}
+    pair = next(([names[a], names[b]] for a, b in PAIRS if a in names and b in names), None)
+    text: str | list[str] | None = pair or next((names[name] for name in TEXTS if name in names), None)
+    taken = [text] if isinstance(text, str) else (text or [])
+    free = [column for column in columns if column not in taken]
+    label = next((names[name] for name in LABELS if names.get(name) in free), None)
+    if label is None:
+        label = min(free, key=lambda column: (len({str(row.get(column)) for row in rows}), column))
+    if text is None:
+        rest = [column for column in columns if column != label]
+        text = max(rest, key=lambda column: sum(len(str(row.get(column, ""))) for row in rows))
+    return Guess(text, label, *(_sibling(path, names) for names in SIBLINGS.values()))
+
+
+def _sibling(path: Path, names: tuple[str, ...]) -> Path | None:
+    candidates = (path.with_name(path.name.replace("train", name)) for name in names)
+    return next((found for found in candidates if found != path and found.is_file()), None)
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    ending = path.suffix.lower()
+    try:
+        if ending == ".parquet":
+            return _parquet(path)
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            if ending in (".jsonl", ".ndjson", ".json"):
+                lines = [json.loads(line) for line in itertools.islice(stream, ROWS) if line.strip()]
+                return [line for line in lines if isinstance(line, dict)]
+            delimiter = "\t" if ending in (".tsv", ".tab") else ","
+            return list(itertools.islice(csv.DictReader(stream, delimiter=delimiter, restkey=""), ROWS))
+    except (UnicodeDecodeError, csv.Error, json.JSONDecodeError) as error:
+        raise InputError(f"{path}: can't be read as a table: {error}") from None
+
+
+def _parquet(path: Path) -> list[dict[str, Any]]:
+    try:
+        pyarrow, parquet = importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
+    except ModuleNotFoundError:
+        raise MissingDependency("pyarrow", "train", "reading Parquet") from None
+    try:
+        with parquet.ParquetFile(path) as file:
+            batch = next(file.iter_batches(batch_size=ROWS), None)
+        return [] if batch is None else list(batch.to_pylist())
+    except pyarrow.ArrowInvalid as error:
+        raise InputError(f"{path}: not a Parquet file: {error}") from None
