@@ -1,0 +1,75 @@
+"""HTML strings that cannot forget to escape: only `Html` passes through as markup."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from html import escape
+
+_VOID = frozenset({"meta", "br", "hr", "col"})
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
+
+
+class Html(str):
+    """A piece of finished markup; every other string is text and gets escaped."""
+
+    __slots__ = ()
+
+
+def text(value: object) -> Html:
+    """Escape `value` for use as text or attribute; what HTML cannot carry becomes U+FFFD."""
+    normal = str(value).replace("\r\n", "\n").replace("\r", "\n")
+    return Html(escape(_UNPRINTABLE.sub("\ufffd", normal), quote=True))
+
+
+def join(parts: Iterable[Html | str | None], between: str = "") -> Html:
+    """Concatenate parts, escaping plain strings and leaving out `None`."""
+    pieces = (part if isinstance(part, Html) else text(part) for part in parts if part is not None)
+    return Html(text(between).join(pieces))
+
+
+def el(tag: str, *children: Html | str | None, **attributes: object) -> Html:
+    """One element. `cls` is `class`, underscores in names become hyphens, `None` leaves an attribute out."""
+    pairs: list[str] = []
+    for key, value in attributes.items():
+        if value is None or value is False:
+            continue
+        name = "class" if key == "cls" else key.rstrip("_").replace("_", "-")
+        pairs.append(f" {name}" if value is True else f' {name}="{text(value)}"')
+    opening = f"<{tag}{''.join(pairs)}>"
+    return Html(opening) if tag in _VOID else Html(f"{opening}{join(children)}</{tag}>")
+
+
+def isolate(value: object) -> Html:
+    """Somebody else's words: their writing direction stays theirs."""
+    return el("bdi", str(value))
+
+
+def table(
+    caption: str,
+    head: Iterable[Html | str],
+    rows: Iterable[Iterable[Html | str]],
+    *,
+    cls: str = "",
+    row_heads: bool = True,
+) -> Html:
+    """A captioned table in a frame that scrolls sideways by itself; the first cell of a row is its header."""
+    head_row = el("tr", *(el("th", cell, scope="col") for cell in head))
+    body: list[Html] = []
+    for row in rows:
+        cells = list(row)
+        first = el("th", cells[0], scope="row") if row_heads else el("td", cells[0])
+        body.append(el("tr", first, *(el("td", cell) for cell in cells[1:])))
+    inner = el("table", el("caption", caption), el("thead", head_row), el("tbody", *body), cls=cls or None)
+    return scroller(caption, inner)
+
+
+def scroller(label: str, inner: Html) -> Html:
+    """A frame that scrolls sideways on small screens and can be reached from the keyboard."""
+    return el("div", inner, cls="scroll", tabindex="0", role="region", aria_label=label)
+
+
+def facts(pairs: Iterable[tuple[str, Html | str | None]]) -> Html | None:
+    """A definition list; pairs without a value are left out, an empty list is `None`."""
+    rows = [el("div", el("dt", name), el("dd", value)) for name, value in pairs if value]
+    return el("dl", *rows, cls="facts") if rows else None

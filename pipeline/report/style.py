@@ -1,0 +1,166 @@
+"""The page's style sheet: one calm column, light, dark and print, colours as variables."""
+
+from __future__ import annotations
+
+_SHARES = (0, 8, 15, 22, 30, 38, 46, 54, 66, 84, 100)
+
+_LIGHT = """
+  --bg:#fff;--raised:#f5f7f9;--ink:#18202b;--soft:#566173;--line:#dde3ea;--one:#1d63a8;--two:#b5500f;
+  --grey:#8a95a5;--ok:#176c43;--okbg:#e6f4ec;--bad:#a8241b;--badbg:#fdecea;--warn:#7a4f00;--warnbg:#fdf3dc;
+  --heat:#1d5fa5;--onheat:#fff;color-scheme:light"""
+
+_DARK = """
+  --bg:#11151b;--raised:#191f28;--ink:#e4e9f0;--soft:#9ca8b9;--line:#2b3440;--one:#79b4f2;--two:#f0a066;
+  --grey:#6f7c8f;--ok:#74cfa1;--okbg:#14291f;--bad:#ff978d;--badbg:#341a18;--warn:#eec06a;--warnbg:#2e2412;
+  --heat:#3474c8;--onheat:#fff;color-scheme:dark"""
+
+_RULES = """
+*{box-sizing:border-box}
+html{-webkit-text-size-adjust:100%;text-size-adjust:100%}
+body{margin:0;background:var(--bg);color:var(--ink);overflow-wrap:anywhere;
+  font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"Noto Sans",sans-serif;font-variant-numeric:tabular-nums}
+main,header,footer,nav{max-width:62rem;margin:0 auto;padding:0 1.25rem}
+header{padding-top:2.5rem}
+h1{font-size:clamp(1.9rem,5vw,2.7rem);line-height:1.15;letter-spacing:-.02em;margin:.1rem 0 .5rem;font-weight:650}
+h2{font-size:1.4rem;letter-spacing:-.01em;line-height:1.25;margin:0 0 1rem;font-weight:620}
+h3{font-size:1.05rem;margin:2rem 0 .4rem;font-weight:620}
+h4{font-size:.82rem;margin:0 0 .2rem;font-weight:600;line-height:1.3}
+p{margin:.5rem 0}
+a{color:var(--one);text-underline-offset:.18em}
+:focus-visible{outline:2px solid var(--one);outline-offset:2px}
+small,.small{font-size:.82rem;color:var(--soft)}
+.small{max-width:44rem}
+code,pre{font:.82rem/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace}
+code{word-break:break-all}
+pre{background:var(--raised);padding:1rem;border-radius:.5rem;overflow:auto;max-height:32rem;white-space:pre-wrap}
+.eyebrow{color:var(--soft);font-size:.85rem;margin:0}
+.lead{font-size:1.12rem;color:var(--soft);max-width:44rem;margin:0 0 1rem}
+.lead strong{color:var(--ink);font-weight:600}
+.verdict{display:inline-block;margin:0;padding:.3rem .85rem;border-radius:1.2rem;font-weight:600;font-size:.95rem}
+.verdict.ok{color:var(--ok);background:var(--okbg)}
+.verdict.bad{color:var(--bad);background:var(--badbg)}
+.verdict.none{color:var(--soft);background:var(--raised)}
+.ok{color:var(--ok)}.bad{color:var(--bad)}
+span.ok,span.bad{font-weight:600;white-space:nowrap}
+.tiles{display:grid;grid-template-columns:repeat(4,1fr);gap:.75rem;margin:1.5rem 0 0}
+.tile{background:var(--raised);border-radius:.75rem;padding:.9rem 1rem 1rem}
+.tile dt{font-size:.85rem;color:var(--soft)}
+.tile dd{margin:0}
+.tile .big{font-size:1.75rem;font-weight:620;letter-spacing:-.02em;line-height:1.25;margin-bottom:.25rem}
+.tile .note{font-size:.82rem;line-height:1.4;color:var(--soft)}
+.notice,.callout{background:var(--warnbg);color:var(--warn);border-radius:.6rem;padding:.6rem 1rem;margin:.9rem 0 0}
+.notice a{color:inherit}
+.callout{margin:0 0 1.2rem}.callout ul{margin:.2rem 0;padding-left:1.1rem}.callout b{font-weight:620}
+nav{margin-top:1.4rem}
+nav ul{list-style:none;display:flex;flex-wrap:wrap;gap:.2rem 1.1rem;margin:0;padding:.7rem 0;
+  border-block:1px solid var(--line);font-size:.92rem}
+nav a{text-decoration:none}nav a:hover{text-decoration:underline}
+section{padding:2.4rem 0 .6rem}
+section+section{border-top:1px solid var(--line);margin-top:1.6rem}
+.facts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,15rem),1fr));gap:.8rem 1.5rem;margin:1rem 0}
+.facts dt{font-size:.82rem;color:var(--soft)}
+.facts dd{margin:0}
+figure{margin:0 0 1.4rem}
+figcaption{display:flex;flex-wrap:wrap;justify-content:space-between;gap:.1rem 1rem;align-items:baseline;
+  margin-bottom:.4rem;font-size:.92rem}
+figcaption b{font-weight:620}
+.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,18rem),1fr));gap:.5rem 1.75rem}
+.charts figure{max-width:34rem}
+.legend{display:inline-flex;flex-wrap:wrap;gap:.1rem .9rem;align-items:center;font-size:.8rem;color:var(--soft)}
+.key{display:inline-block;width:.9rem;height:.22rem;border-radius:1px;margin-right:.35rem;vertical-align:middle;
+  background:currentColor}
+.key.one{color:var(--one)}.key.two{color:var(--two)}.key.faint{color:var(--one);opacity:.4}
+.key.out{height:.8rem;color:var(--line)}
+.scale{width:6.5rem;height:.7rem;border:1px solid var(--line)}
+.plot{display:block;width:100%;height:auto}
+.plot text{font:10.5px system-ui,-apple-system,"Segoe UI",Roboto,"Noto Sans",sans-serif;fill:var(--soft)}
+.plot .name{font-size:11.5px;fill:var(--ink)}.plot .value{font-weight:600}
+.grid{stroke:var(--line);stroke-width:1}
+.line{fill:none;stroke-width:1.8;stroke-linejoin:round;stroke-linecap:round}
+.line.one,.line.faint{stroke:var(--one)}.line.faint{stroke-width:1;opacity:.38}.line.two{stroke:var(--two)}
+.dot.one,.dot.faint{fill:var(--one)}.dot.two{fill:var(--two)}
+.fill{fill:var(--one)}.fill.two{fill:var(--two)}.fill.grey{fill:var(--grey)}
+.track{fill:var(--line)}
+.bar{display:block;height:.4rem;width:4.5rem;border-radius:.2rem;flex:none}
+.measure{display:inline-flex;align-items:center;gap:.6rem;flex-direction:row-reverse}
+.narrow{max-width:36rem}
+.scroll{overflow-x:auto;margin:0 0 1.4rem;max-width:100%}
+table{border-collapse:collapse;font-size:.92rem;width:100%}
+table.compact,table.confusion{width:auto}
+caption{text-align:left;font-weight:620;font-size:.92rem;padding-bottom:.45rem}
+th,td{padding:.4rem .7rem;text-align:right;border-bottom:1px solid var(--line);vertical-align:top}
+th:first-child,td:first-child{padding-left:0}
+th:last-child,td:last-child{padding-right:0}
+thead th,thead td{font-size:.82rem;font-weight:500;color:var(--soft);vertical-align:bottom;white-space:nowrap}
+tbody th{font-weight:500}
+th:first-child,td:first-child{text-align:left;min-width:6.5rem}
+td small,th small{display:block;font-weight:400;line-height:1.35}
+.samples td:first-child{min-width:11rem}
+.badge{background:var(--okbg);color:var(--ok);font-size:.75rem;font-weight:600;padding:.1rem .5rem;border-radius:1rem}
+.variants thead th{font-size:.92rem;font-weight:620;color:var(--ink)}
+.confusion{font-size:.8rem}
+.confusion th,.confusion td{padding:.3rem .4rem;border:0;text-align:center;min-width:2.1rem;vertical-align:middle}
+.confusion tbody td{border:1px solid var(--line)}
+.confusion tbody th{text-align:right;max-width:11rem;min-width:4rem;padding-right:.6rem;overflow:hidden;
+  text-overflow:ellipsis;white-space:nowrap}
+.confusion thead th{vertical-align:bottom}
+.confusion thead th span{display:inline-block;writing-mode:vertical-rl;transform:rotate(180deg);max-height:9rem;
+  overflow:hidden;text-overflow:ellipsis;white-space:nowrap;text-align:left}
+.confusion thead td{text-align:right;white-space:nowrap}
+.nil{color:var(--grey)}.hit{font-weight:620}
+.matrix{max-width:40rem}
+.frame{fill:var(--raised)}
+.heat{display:grid;gap:.45rem}
+.heat .row{display:grid;grid-template-columns:minmax(6rem,10rem) 1fr;gap:.2rem .9rem;align-items:start}
+.heat .block{font-size:.82rem;color:var(--soft);line-height:1.2}
+.strip{display:block;width:100%}
+.cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,9.25rem),1fr));gap:1.1rem 1.3rem;
+  padding:.6rem 0 1rem}
+.card small{display:block;line-height:1.4;font-size:.78rem}.card h4 small{display:inline;font-weight:400}
+.spark{margin:.2rem 0}.spark .line{stroke-width:1.6}
+.sticks{fill:none;stroke-width:2}.sticks.two{stroke:var(--two)}
+rect.out{fill:var(--line);fill-opacity:.55}
+details{border-bottom:1px solid var(--line)}
+summary{cursor:pointer;padding:.6rem 0;font-weight:550}
+summary small{font-weight:400}
+footer{padding-block:2rem 3rem;color:var(--soft);font-size:.85rem}
+@media (max-width:56rem){.tiles{grid-template-columns:repeat(2,1fr)}}
+@media (max-width:34rem){
+main,header,footer,nav{padding-inline:1rem}header{padding-top:1.5rem}
+.tile{padding:.7rem .8rem .8rem}.tile .big{font-size:1.4rem}.tiles{gap:.6rem;margin-top:1.1rem}
+.heat .row{grid-template-columns:1fr}th,td{padding:.4rem .5rem}.bar{width:2.6rem}
+}
+@media print{
+body{font-size:10pt}main,header,footer{max-width:none;padding:0}header{padding:0}nav,.notice{display:none}
+section{padding:1.2rem 0 0}section+section{margin-top:1rem}
+figure,.tile,.card,tr,.row,.callout{break-inside:avoid}h2,h3,summary,caption,figcaption{break-after:avoid}
+.scroll{overflow:visible}pre{max-height:none}
+.tiles{grid-template-columns:repeat(4,1fr)}.tile{border:1px solid var(--line);padding:.6rem}
+.tile .big{font-size:1.35rem}
+details::details-content{content-visibility:visible;display:block;height:auto}
+*{print-color-adjust:exact;-webkit-print-color-adjust:exact}
+a{color:inherit;text-decoration:none}
+}
+"""
+
+
+def _shades() -> str:
+    """Heat: as fill in pictures, as background in tables; the strongest two turn the text over."""
+    rules = [".s0{fill:none}"]
+    for i, share in enumerate(_SHARES[1:], start=1):
+        rules.append(f".s{i}{{fill:var(--heat);fill-opacity:{share / 100:g}}}")
+        text = ";color:var(--onheat)" if share > 80 else ""
+        mixed = f"color-mix(in srgb,var(--heat) {share}%,var(--bg))"
+        rules.append(f"td.s{i}{{background:{mixed}{text}}}")
+    return "\n".join(rules)
+
+
+def _strips() -> str:
+    """A strip picture is as high as it has rows."""
+    return "\n".join(f".rows{n}{{height:{0.6 * n + 0.05:.2f}rem}}" for n in range(1, 13))
+
+
+def style() -> str:
+    """The whole sheet; dark only on screens, so that paper stays white."""
+    dark = f"@media screen and (prefers-color-scheme:dark){{:root{{{_DARK}}}}}"
+    return f"\n:root{{{_LIGHT}}}\n{dark}\n{_RULES}{_shades()}\n{_strips()}\n"
