@@ -1,0 +1,42 @@
+"""What the rest of the pipeline sees of the data: three splits and their labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+CLASSIFICATION = "text-classification"
+REGRESSION = "text-regression"
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows of one split, in the order of their source (a carved split keeps that order too).
+
+    `texts[i]` holds one text or a pair. `labels[i]` is an index into `Dataset.labels`, or the number.
+    `source` is the file as it was named, or `dataset#split`; a validation split carved from the training
+    rows says so. `sha256` is that of the source file; of the canonical JSON of the rows where there is no
+    file of its own. `lines[i]` is the 1-based line (text files, first line of the row) or row (Parquet, hub)
+    in the source; empty when not known.
+    """
+
+    name: str
+    texts: list[tuple[str, ...]]
+    labels: list[int] | list[float]
+    source: str
+    sha256: str
+    lines: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A task's data. `labels` are the class names in order, empty for regression."""
+
+    task: str
+    labels: tuple[str, ...]
+    train: Split
+    validation: Split
+    test: Split | None
+
+    def splits(self) -> tuple[Split, ...]:
+        """The splits there are: train, validation and, if given, test."""
+        return tuple(split for split in (self.train, self.validation, self.test) if split is not None)

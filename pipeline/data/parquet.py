@@ -1,0 +1,38 @@
+"""Parquet, through pyarrow, one batch of the named columns at a time."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from pipeline.data.table import Row, pick_columns
+from serve.errors import InputError, MissingDependency
+
+
+def read_parquet(path: Path, columns: Sequence[str]) -> Iterator[Row]:
+    """Yield `(row number from 1, values of columns)`.
+
+    Raises MissingDependency without pyarrow, InputError for a file that is no Parquet, lacks a column or
+    holds no row.
+    """
+    try:
+        arrow = importlib.import_module("pyarrow")
+        parquet = importlib.import_module("pyarrow.parquet")
+    except ImportError as error:
+        raise MissingDependency("pyarrow", "train", "Reading Parquet") from error
+    number = 0
+    try:
+        with parquet.ParquetFile(path) as file:
+            names = list(file.schema_arrow.names)
+            pick_columns(str(path), names, columns)
+            for batch in file.iter_batches(batch_size=4096, columns=list(dict.fromkeys(columns))):
+                values = [batch.column(name).to_pylist() for name in columns]
+                for row in zip(*values, strict=True):
+                    number += 1
+                    yield number, row
+    except (arrow.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{path}: can't be read as Parquet: {reason}") from error
+    if not number:
+        raise InputError(f"{path}: no rows; only the columns are there")
