@@ -96,7 +96,7 @@ def _classes(split: Split, names: Sequence[str]) -> dict[str, int]:
 def _numbers(labels: Sequence[float]) -> dict[str, Any]:
     low, high = min(labels), max(labels)
     width = high / BINS - low / BINS  # divided first: the difference of two finite numbers may not be finite
-    edges = [low + width * k for k in range(BINS)] + [high]
+    edges = [low * (1 - k / BINS) + high * (k / BINS) for k in range(BINS + 1)]
     counts = [0] * BINS
     for value in labels:
         position = value / width - low / width if width else 0.0
