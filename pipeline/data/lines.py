@@ -51,7 +51,7 @@ def _decode(path: Path, number: int, raw: bytes) -> str:
         line = number + before.count(b"\r")
         column = error.start - raw.rfind(b"\r", 0, error.start)
         hint = (
-            "it looks like UTF-16"
+            "it looks like UTF-16."
             if number == 1 and raw[:2] in (b"\xff\xfe", b"\xfe\xff")
             else "is it in another encoding?"
         )

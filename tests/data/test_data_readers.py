@@ -226,7 +226,9 @@ def test_a_header_alone_is_refused(tmp_path: Path) -> None:
 
 
 def test_utf16_is_recognized(tmp_path: Path) -> None:
-    assert "UTF-16" in refusal(tmp_path / "rows.csv", "text,label\na,b\n".encode("utf-16"))
+    assert "it looks like UTF-16. Save the file as UTF-8." in refusal(
+        tmp_path / "rows.csv", "text,label\na,b\n".encode("utf-16")
+    )
 
 
 def test_broken_gzip_is_refused(tmp_path: Path) -> None:
