@@ -49,13 +49,17 @@ def guess(path: Path) -> Guess:
     pair = next(([names[a], names[b]] for a, b in PAIRS if a in names and b in names), None)
     text: str | list[str] | None = pair or next((names[name] for name in TEXTS if name in names), None)
     taken = [text] if isinstance(text, str) else (text or [])
-    free = [column for column in columns if column not in taken]
-    label = next((names[name] for name in LABELS if names.get(name) in free), None)
-    if label is None:
-        label = min(free, key=lambda column: (len({str(row.get(column)) for row in rows}), column))
+    named = [names[name] for name in LABELS if name in names]
+    label = next((column for column in named if column not in taken), None)
     if text is None:
         rest = [column for column in columns if column != label]
         text = max(rest, key=lambda column: sum(len(str(row.get(column, ""))) for row in rows))
+        taken = [text]
+    if label is None:
+        free = [column for column in columns if column not in taken]
+        if not free:
+            raise InputError(f"{path}: has no column for the label beside {' and '.join(taken)}")
+        label = min(free, key=lambda column: len({str(row.get(column)) for row in rows}))
     return Guess(text, label, *(_sibling(path, names) for names in SIBLINGS.values()))
 
 

@@ -21,9 +21,9 @@ def shown(value: Any) -> str:
     return text if len(text) <= 80 else text[:79] + "…"
 
 
-def closest(word: str, candidates: Iterable[str]) -> str:
+def closest(word: str, candidates: Iterable[str], cutoff: float = 0.6) -> str:
     """`; did you mean "…"?` for the nearest candidate, or nothing."""
-    near = difflib.get_close_matches(word, list(candidates), n=1, cutoff=0.6)
+    near = difflib.get_close_matches(word, list(candidates), n=1, cutoff=cutoff)
     return f'; did you mean "{near[0]}"?' if near else ""
 
 
@@ -65,7 +65,7 @@ def _describe(section: str, item: Any) -> str:
     if kind == "literal_error":
         choices = choices_of(SECTIONS[section].model_fields[key])
         listed = ", ".join(f'"{choice}"' for choice in choices)
-        hint = closest(value, choices) if isinstance(value, str) else ""
+        hint = closest(value, choices, 0.75) if isinstance(value, str) else ""
         return f"must be one of {listed} (got {shown(value)}){hint}"
     if kind == "value_error":
         return f"{context['error']} (got {shown(value)})"
