@@ -47,9 +47,7 @@ class Bundle:
         if check:
             for name, entry in sorted(manifest.files.items()):
                 if sha256_file(root / name) != entry.sha256:
-                    raise InputError(
-                        f"bundle {root}: {name} was changed (its sha256 differs from {MANIFEST})"
-                    )
+                    raise InputError(f"bundle {root}: {name} was changed (its sha256 differs from {MANIFEST})")
         return cls(path=root, manifest=manifest)
 
     def file(self, name: str) -> Path:
@@ -150,9 +148,7 @@ def _check_listing(root: Path, manifest: Manifest) -> None:
         if name not in on_disk:
             raise InputError(f"bundle {root}: {name} is missing")
         if on_disk[name] != entry.bytes:
-            raise InputError(
-                f"bundle {root}: {name} was changed (it has {on_disk[name]} bytes, not {entry.bytes})"
-            )
+            raise InputError(f"bundle {root}: {name} was changed (it has {on_disk[name]} bytes, not {entry.bytes})")
     for name in sorted(on_disk.keys() - manifest.files.keys()):
         raise InputError(f"bundle {root}: {name} is not listed in {MANIFEST}")
     _check_parts(root, manifest)
@@ -185,9 +181,7 @@ def _walk(root: Path) -> dict[str, int]:
             elif stat.S_ISREG(status.st_mode):
                 found[name] = status.st_size
             else:
-                raise InputError(
-                    f"bundle {root}: {name} is a link or a special file; a bundle has plain files"
-                )
+                raise InputError(f"bundle {root}: {name} is a link or a special file; a bundle has plain files")
             if len(found) > MAX_FILES:
                 raise InputError(f"bundle {root}: more than {MAX_FILES} files")
     return found

@@ -33,6 +33,4 @@ class MissingDependency(SvfitError):  # noqa: N818  (a state of the machine, not
     kind = "missing"
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
-        super().__init__(
-            f"{purpose} needs {package}, which is not installed here; try: pip install 'svfit[{extra}]'"
-        )
+        super().__init__(f"{purpose} needs {package}, which is not installed here; try: pip install 'svfit[{extra}]'")

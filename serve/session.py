@@ -21,9 +21,7 @@ class GraphSession:
     Libraries of custom operators are never registered, so a graph that needs one is refused at loading.
     """
 
-    def __init__(
-        self, path: Path, inputs: InputSpec, output: OutputSpec, *, threads: int | None = None
-    ) -> None:
+    def __init__(self, path: Path, inputs: InputSpec, output: OutputSpec, *, threads: int | None = None) -> None:
         """Load a model file. `threads` None leaves the number to onnxruntime.
 
         Raises InputError where onnxruntime can't load it, or its inputs and outputs aren't the manifest's.
@@ -42,15 +40,12 @@ class GraphSession:
             )
         except Exception as error:  # onnxruntime's errors share no base class
             reason = str(error).strip().splitlines()[0]
-            raise InputError(
-                f"{path}: onnxruntime {onnxruntime.__version__} can't load it ({reason})"
-            ) from error
+            raise InputError(f"{path}: onnxruntime {onnxruntime.__version__} can't load it ({reason})") from error
         have = {entry.name: entry.type for entry in session.get_inputs()}
         if have != dict.fromkeys(inputs.names, "tensor(int64)"):
             told = ", ".join(f"{name}: {kind}" for name, kind in have.items())
             raise InputError(
-                f"{path}: the graph takes {told or 'nothing'}; the manifest says {', '.join(inputs.names)},"
-                " all int64"
+                f"{path}: the graph takes {told or 'nothing'}; the manifest says {', '.join(inputs.names)}, all int64"
             )
         outputs = [entry.name for entry in session.get_outputs()]
         if output.name not in outputs:

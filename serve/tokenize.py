@@ -17,7 +17,7 @@ from serve.manifest import InputSpec
 Row: TypeAlias = str | tuple[str, str]
 MAX_TOKENIZER_BYTES = 256 * 2**20
 
-_FIELDS = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
+_PLACES = {"input_ids": 0, "attention_mask": 1, "token_type_ids": 2}
 
 
 class TextTokenizer:
@@ -46,33 +46,63 @@ class TextTokenizer:
             raise
         except Exception as error:  # tokenizers raises bare Exception for whatever it can't read
             raise InputError(f"{path}: tokenizers can't read it ({error})") from error
-        cut = tokenizer.truncation or {}
-        tokenizer.enable_truncation(
-            max_length=spec.max_length, strategy="longest_first", direction=cut.get("direction", "right")
-        )
-        tokenizer.enable_padding(
-            direction=spec.padding_side,
-            pad_id=spec.pad_id,
-            pad_type_id=spec.pad_type_id,
-            pad_token=spec.pad_token,
-        )
+        self._cut_left = (tokenizer.truncation or {}).get("direction") == "left"
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
         self._tokenizer = tokenizer
-        self._names = spec.names
+        self._spec = spec
 
     def __call__(self, rows: Sequence[Row]) -> dict[str, npt.NDArray[np.int64]]:
         """Input name → int64 (len(rows), longest row), for exactly the graph's inputs.
 
-        Raises InputError for no rows, and for text that is no Unicode (half a surrogate pair).
+        Raises InputError for no rows, and for rows that are no text, no Unicode, or don't fit `max_length` at all.
         """
         if not rows:
             raise InputError("no rows to tokenize; give at least one text")
+        columns = [self._encode(row) for row in rows]
+        longest = max(column.shape[1] for column in columns)
+        left = self._spec.padding_side == "left"
+        padding = {"input_ids": self._spec.pad_id, "attention_mask": 0, "token_type_ids": self._spec.pad_type_id}
+        result = {}
+        for name in self._spec.names:
+            batch = np.full((len(rows), longest), padding[name], dtype=np.int64)
+            for line, column in zip(batch, columns, strict=True):
+                size = column.shape[1]
+                line[longest - size if left else 0 : longest if left else size] = column[_PLACES[name]]
+            result[name] = batch
+        return result
+
+    def _encode(self, row: Row) -> npt.NDArray[np.int64]:
+        """One row, cut but not padded: int64 (3, tokens), the lines being ids, mask and types.
+
+        It is cut here, as `tokenizers` would also build every overflowing piece, for a pair all pieces of the one
+        by all of the other: gigabytes for two long texts.
+        """
         try:
-            encodings = self._tokenizer.encode_batch(list(rows))
-        except UnicodeEncodeError as error:
+            encoding = self._tokenizer.encode(*((row,) if isinstance(row, str) else row))
+        except (UnicodeEncodeError, TypeError) as error:  # which of them differs by version
             raise InputError(
-                "a text holds half a surrogate pair, which is no Unicode; try mending its encoding"
+                "a row is no text, or holds half a surrogate pair, which is no Unicode; try mending its encoding"
             ) from error
-        return {
-            name: np.array([getattr(encoding, _FIELDS[name]) for encoding in encodings], dtype=np.int64)
-            for name in self._names
-        }
+        columns = np.array([encoding.ids, encoding.attention_mask, encoding.type_ids], dtype=np.int64)
+        if columns.shape[1] <= self._spec.max_length:
+            return columns
+        owners = np.array([-1 if owner is None else owner for owner in encoding.sequence_ids])
+        places = [np.flatnonzero(owners == sequence) for sequence in (0, 1)]
+        room = self._spec.max_length - int((owners < 0).sum())
+        if room < 0:
+            raise InputError(f"max_length {self._spec.max_length} has no room for the special tokens alone")
+        keep = owners < 0
+        for place, size in zip(places, cut_sizes(len(places[0]), len(places[1]), room), strict=True):
+            keep[place[len(place) - size :] if self._cut_left else place[:size]] = True
+        return columns[:, keep]
+
+
+def cut_sizes(first: int, second: int, room: int) -> tuple[int, int]:
+    """Tokens left of each text of a pair in `room` tokens, the longer cut first ("longest_first")."""
+    short, long = sorted((first, second))
+    if first + second > room:
+        long = room - short
+        if long < short:
+            short, long = room // 2, room - room // 2
+    return (long, short) if first > second else (short, long)
