@@ -30,8 +30,9 @@ def init(name: str, data: Path | None, force: bool, as_json: bool, quiet: bool) 
     from serve.errors import UsageError
     from serve.files import write_bytes
 
-    path = Path(name if name.endswith(".toml") else f"{name}.toml")
-    if not path.stem.strip() or not path.stem.isprintable():
+    stem = name.removesuffix(".toml")
+    path = Path(f"{stem}.toml")
+    if not Path(stem).name.strip() or stem.endswith("/") or not stem.isprintable():
         raise UsageError(f"{name!r} is no name for a file; try: svfit init my-task")
     if path.is_dir() or (path.exists() and not force):
         raise UsageError(f"{path} is there already; choose another name, or --force to overwrite it")
