@@ -16,7 +16,7 @@ def multiples(blocks: Mapping[str, Sequence[Layer]], most: float) -> Html:
     folded = [
         el(
             "details",
-            el("summary", isolate(block), el("small", f" {plural(len(layers), 'layer')}")),
+            el("summary", isolate(block), el("small", f" {plural(len(layers), 'layer')}{furthest(layers)}")),
             el("div", *(card(layer, most) for layer in layers), cls="cards"),
             open=not i,
         )
@@ -27,15 +27,21 @@ def multiples(blocks: Mapping[str, Sequence[Layer]], most: float) -> Html:
     return el("div", el("h3", "Spectrum of each layer"), keys, note, *folded, cls="spectra")
 
 
+def furthest(layers: Sequence[Layer]) -> str:
+    """The largest move in a block."""
+    most = max((layer.most for layer in layers if layer.most is not None), default=None)
+    return f", moved by up to {significant(most)}" if most is not None else ""
+
+
 def card(layer: Layer, most: float) -> Html:
     """One layer: its curve, its moves, and what they come to."""
     rank = f"r = {count(layer.rank)} of {count(layer.full)}" if layer.rank else ""
     captured = f"{percent(layer.energy)} of the energy" if layer.energy is not None else ""
     effective = f"effective rank {significant(layer.effective)}" if layer.effective is not None else ""
     moves = f"δ {significant(layer.rms)} rms, {significant(layer.most)} max" if layer.rms is not None else ""
-    lines = [line for line in (", ".join(p for p in (rank, captured) if p), effective, moves) if line]
+    lines = [line for line in (rank, captured, effective, moves) if line]
     small = [el("small", line) for line in lines]
-    size = el("small", f" {layer.size}") if layer.size else None
+    size = el("small", layer.size) if layer.size else None
     return el("div", el("h4", isolate(layer.short), size), curve(layer, most), *small, cls="card")
 
 

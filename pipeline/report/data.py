@@ -67,7 +67,7 @@ def split_table(splits: Mapping[str, Mapping[str, Any]], max_length: Any) -> Htm
         for name, split in splits.items()
     )
     head = ["Split", "Rows", "Tokens, median", "95%", "Longest", over, "Empty", "From"]
-    return table("Splits", head, rows, cls="splits")
+    return table("Splits", head, rows, cls="splits", texts=(7,))
 
 
 def class_table(splits: Mapping[str, Mapping[str, Any]]) -> Html | None:
@@ -86,7 +86,7 @@ def class_table(splits: Mapping[str, Mapping[str, Any]]) -> Html | None:
         ]
         for name in labels
     ]
-    made = table("Rows of each class", ["Class", *counts], rows)
+    made = table("Rows of each class", ["Class", *counts], rows, texts=(0,))
     if len(labels) <= FEW:
         return made
     fewest = min(number(first.get(name)) or 0.0 for name in labels)
@@ -164,11 +164,11 @@ def conflicts(examples: Sequence[Mapping[str, Any]]) -> Html | None:
         return None
     rows = (
         [
-            join((isolate(words(text)) for text in items(example.get("text"))), " ⏐ "),
+            join(el("div", isolate(words(text))) for text in items(example.get("text"))),
             join((isolate(words(each)) for each in items(example.get("labels"))), ", "),
             ", ".join(words(line) for line in items(example.get("lines"))) or MISSING,
         ]
         for example in examples
     )
     head = ["Text", "Labels", "Lines"]
-    return table("One text, different labels", head, rows, cls="samples", row_heads=False)
+    return table("One text, different labels", head, rows, cls="samples", row_heads=False, texts=(0, 1))

@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.report.markup import Html, el, facts, isolate, join
-from pipeline.report.values import at, count, duration, items, mapping, number, size, words
+from pipeline.report.markup import Html, el, facts, join
+from pipeline.report.values import at, count, duration, items, mapping, moment, number, size, words
 
 Report = Mapping[str, Any]
 
@@ -66,7 +66,7 @@ def identity(report: Report) -> Html | None:
             ("Base sha256", code(base.get("sha256"))),
             ("Basis", code(at(report, "adapter", "basis_id"))),
             *((f"{split} sha256", code(value)) for split, value in data_hashes(report)),
-            ("Made", words(at(report, "created", "at"))),
+            ("Made", moment(at(report, "created", "at"))),
             ("svfit", words(at(report, "created", "svfit"))),
             ("Versions", listed),
             ("Report format", words(report.get("format_version"))),
@@ -90,12 +90,12 @@ def config(value: Any) -> Html | None:
     if not mapping(value):
         return None
     written = json.dumps(value, indent=2, ensure_ascii=False, default=str)
-    return el("pre", isolate(written), tabindex="0")
+    return el("pre", el("bdi", written), tabindex="0")
 
 
 def footer(report: Report) -> Html:
     """Who made the page."""
     made = join(
-        ["svfit", words(at(report, "created", "svfit")) or None, words(at(report, "created", "at")) or None], " "
+        ["svfit", words(at(report, "created", "svfit")) or None, moment(at(report, "created", "at")) or None], " "
     )
     return el("footer", el("p", "Written by ", made, ". The same numbers, for programs, are in report.json."))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.report.markup import Html, el, isolate, table
+from pipeline.report.markup import Html, el, isolate, join, table
 from pipeline.report.values import mappings, plural, significant, words
 
 
@@ -16,15 +16,13 @@ def gates(report: Mapping[str, Any]) -> Html | None:
         return None
     failed = sum(row.get("passed") is not True for row in rows)
     caption = f"{plural(len(rows), 'gate')}, {failed or 'none'} failed"
-    return table(caption, ["Gate", "Measured", "Limit", "Result"], (cells(row) for row in rows))
+    return table(caption, ["Gate", "Result", "Measured", "Limit"], (cells(row) for row in rows), texts=(0,))
 
 
 def cells(gate: Mapping[str, Any]) -> list[Html | str]:
     """One gate's row."""
     passed = gate.get("passed") is True
     detail = words(gate.get("detail"))
-    name = el("span", isolate(words(gate.get("name")) or "unnamed"))
-    if detail:
-        name = el("span", isolate(words(gate.get("name")) or "unnamed"), el("small", isolate(detail)))
+    name = join([isolate(words(gate.get("name")) or "unnamed"), el("small", isolate(detail)) if detail else None])
     result = el("span", "✓ passed" if passed else "✕ failed", cls="ok" if passed else "bad")
-    return [name, significant(gate.get("value")), significant(gate.get("limit")), result]
+    return [name, result, significant(gate.get("value")), significant(gate.get("limit"))]

@@ -15,6 +15,7 @@ from pipeline.report.values import (
     mapping,
     mappings,
     milliseconds,
+    moment,
     number,
     plural,
     ratio,
@@ -27,7 +28,7 @@ Report = Mapping[str, Any]
 
 def header(report: Report) -> Html:
     """Name, one sentence, and the verdict of the gates."""
-    made = words(at(report, "created", "at"))
+    made = moment(at(report, "created", "at"))
     with_ = words(at(report, "created", "svfit"))
     by = " ".join(part for part in ("svfit", with_) if part)
     eyebrow = el("p", join([f"{by} report", el("time", made) if made else None], " · "), cls="eyebrow")
@@ -97,8 +98,8 @@ def quality(report: Report, default: Mapping[str, Any]) -> Html:
     shipped = at(default, "metrics", split, key)
     ships = None
     if number(shipped) is not None:
-        ships = join([names.write(key, shipped), " as shipped, in ", isolate(words(default.get("name")))])
-    return tile(f"{split.capitalize()} {names.title(key).lower()}", names.write(key, metrics[key]), also, ships)
+        ships = join([names.write(key, shipped), " in ", isolate(words(default.get("name"))), ", as shipped"])
+    return tile(f"{split.capitalize()} {names.within(key)}", names.write(key, metrics[key]), also, ships)
 
 
 def weight(report: Report, default: Mapping[str, Any]) -> Html:

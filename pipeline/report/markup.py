@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from html import escape
 
 _VOID = frozenset({"meta", "br", "hr", "col"})
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
+_JOINT = re.compile(r"(?<=\w[._/])(?=\w)")
 
 
 class Html(str):
@@ -41,8 +42,8 @@ def el(tag: str, *children: Html | str | None, **attributes: object) -> Html:
 
 
 def isolate(value: object) -> Html:
-    """Somebody else's words: their writing direction stays theirs."""
-    return el("bdi", str(value))
+    """Somebody else's words: their writing direction stays theirs, long names may break at their joints."""
+    return el("bdi", Html(_JOINT.sub("<wbr>", text(value))))
 
 
 def table(
@@ -50,17 +51,25 @@ def table(
     head: Iterable[Html | str],
     rows: Iterable[Iterable[Html | str]],
     *,
-    cls: str = "",
+    cls: str | None = None,
     row_heads: bool = True,
+    texts: Container[int] = (),
 ) -> Html:
-    """A captioned table in a frame that scrolls sideways by itself; the first cell of a row is its header."""
-    head_row = el("tr", *(el("th", cell, scope="col") for cell in head))
+    """A captioned table in a frame that scrolls sideways by itself.
+
+    The first cell of a row is its header unless `row_heads` is off; columns in `texts` hold words, not numbers.
+    """
+
+    def cell(tag: str, i: int, value: Html | str, scope: str | None = None) -> Html:
+        return el(tag, value, scope=scope, cls="words" if i in texts else None)
+
     body: list[Html] = []
     for row in rows:
         cells = list(row)
-        first = el("th", cells[0], scope="row") if row_heads else el("td", cells[0])
-        body.append(el("tr", first, *(el("td", cell) for cell in cells[1:])))
-    inner = el("table", el("caption", caption), el("thead", head_row), el("tbody", *body), cls=cls or None)
+        first = cell("th", 0, cells[0], "row") if row_heads else cell("td", 0, cells[0])
+        body.append(el("tr", first, *(cell("td", i, each) for i, each in enumerate(cells[1:], start=1))))
+    head_row = el("tr", *(cell("th", i, each, "col") for i, each in enumerate(head)))
+    inner = el("table", el("caption", caption), el("thead", head_row), el("tbody", *body), cls=cls)
     return scroller(caption, inner)
 
 

@@ -28,6 +28,12 @@ def title(key: str) -> str:
     return METRICS[key][0] if key in METRICS else key.replace("_", " ").capitalize()
 
 
+def within(key: str) -> str:
+    """The name of a metric inside a sentence: people's names keep their capital."""
+    name = title(key)
+    return name if name in ("Matthews", "Pearson", "Spearman") else name[:1].lower() + name[1:]
+
+
 def write(key: str, value: Any) -> str:
     """A metric's value for people."""
     return METRICS.get(key, ("", significant))[1](value)

@@ -25,7 +25,7 @@ from pipeline.report.values import (
 Report = Mapping[str, Any]
 FEW = 25
 WEAKEST = 10
-PAIRS = 15
+PAIRS = 10
 
 
 def quality(report: Report) -> Html | None:
@@ -81,7 +81,7 @@ def class_table(caption: str, rows: Sequence[Mapping[str, Any]]) -> Html:
         ]
         for row in rows
     )
-    return table(caption, ["Class", "F1", "Precision", "Recall", "Rows"], body, cls="classes")
+    return table(caption, ["Class", "F1", "Precision", "Recall", "Rows"], body, cls="classes", texts=(0,))
 
 
 def confusion(metrics: Mapping[str, Any], labels: Sequence[str], split: str) -> Html | None:
@@ -95,7 +95,7 @@ def confusion(metrics: Mapping[str, Any], labels: Sequence[str], split: str) -> 
     missed = total - sum(row[i] for i, row in enumerate(matrix))
     said = f"{count(missed)} of {plural(total, 'row')} on {split} went to a wrong class."
     drawn = small(matrix, labels) if len(matrix) <= FEW else large(matrix, said)
-    heading = el("figcaption", el("b", "Confusion"), scale("none", "all of the true class"))
+    heading = el("figcaption", el("b", "Confusion"), scale("none", "all of a class"))
     return el("div", el("figure", heading, drawn, el("p", said, cls="small")), pairs(wrong))
 
 
@@ -109,7 +109,7 @@ def small(matrix: Sequence[Sequence[float]], labels: Sequence[str]) -> Html:
             el(
                 "td",
                 count(n) if n else el("span", "·", cls="nil"),
-                cls=f"s{level(n, total)}" + (" hit" if i == j else ""),
+                cls=f"s{level(n, total, 1)}" + (" hit" if i == j else ""),
             )
             for j, n in enumerate(row)
         )
@@ -128,12 +128,18 @@ def small(matrix: Sequence[Sequence[float]], labels: Sequence[str]) -> Html:
 def large(matrix: Sequence[Sequence[float]], said: str) -> Html:
     """Many classes: shades only, one path a shade."""
     n = len(matrix)
-    boxes = ((level(v, sum(row)), j, i, 1, 1) for i, row in enumerate(matrix) for j, v in enumerate(row))
+    boxes = ((level(v**0.5, sum(row) ** 0.5, 1), j, i, 1, 1) for i, row in enumerate(matrix) for j, v in enumerate(row))
     desc = f"{n} by {n} classes in the order of the labels, true class down, predicted class across. {said}"
     frame = shape("rect", width=n, height=n, cls="frame")
     drawn = picture(n, n, "Confusion matrix", desc, frame, cells(boxes), cls="plot matrix")
     return el(
-        "div", drawn, el("p", f"{n} true classes down, predicted across, in the order of the labels.", cls="small")
+        "div",
+        drawn,
+        el(
+            "p",
+            f"{n} true classes down, predicted across, in the order of the labels. Square-root shades.",
+            cls="small",
+        ),
     )
 
 
@@ -155,7 +161,7 @@ def pairs(wrong: Sequence[tuple[float, float, str, str]]) -> Html | None:
     shown = wrong[:PAIRS]
     rows = ([isolate(true), isolate(taken), count(n), percent(share)] for n, share, true, taken in shown)
     caption = "Most confused pairs" + (f", {PAIRS} of {len(wrong)}" if len(wrong) > PAIRS else "")
-    return table(caption, ["True class", "Taken for", "Rows", "Share"], rows)
+    return table(caption, ["True class", "Taken for", "Rows", "Share"], rows, texts=(0, 1))
 
 
 def samples(report: Report) -> Html | None:
@@ -171,13 +177,15 @@ def samples(report: Report) -> Html | None:
     if regression:
         body = ([quoted(row.get("text")), score(row, regression)] for row in rows)
         head = ["Text", "Value"]
-    return table("What the bundle answered", head, body, cls="samples", row_heads=False)
+    return table(
+        "What the bundle answered", head, body, cls="samples", row_heads=False, texts=(0,) if regression else (0, 1)
+    )
 
 
 def quoted(value: Any) -> Html:
     """A text, or the texts of a pair, cut where they get long."""
     texts = [words(each) for each in items(value)] or [words(value)]
-    return join((isolate(t if len(t) <= 400 else t[:400] + "…") for t in texts), " ⏐ ")
+    return join(el("div", isolate(t if len(t) <= 400 else t[:400] + "…")) for t in texts)
 
 
 def score(row: Mapping[str, Any], regression: bool) -> Html | str:

@@ -51,24 +51,30 @@ def heat(blocks: Mapping[str, Sequence[Layer]], most: float) -> Html | None:
     """One strip a layer, large singular values left: where the adapter moved them."""
     if most <= 0:
         return None
-    rows = [row for block, layers in blocks.items() if (row := strip(block, layers, most)) is not None]
+    moves = sorted(move for layers in blocks.values() for layer in layers for move in layer.moved)
+    top = moves[int(0.99 * (len(moves) - 1))] or most
+    rows = [row for block, layers in blocks.items() if (row := strip(block, layers, top)) is not None]
     orders = {tuple(layer.short for layer in layers) for layers in blocks.values()}
     order = ""
     if len(orders) == 1 and len(next(iter(orders))) > 1:
         order = f" From the top in each block: {', '.join(next(iter(orders)))}."
     note = f"Each strip is a layer, its largest singular value at the left, its smallest at the right.{order}"
-    heading = el("figcaption", el("b", "How far each value moved"), scale("0", f"|δ| = {significant(most)}"))
+    heading = el(
+        "figcaption",
+        el("b", "How far each value moved"),
+        scale("0", f"|δ| ≥ {significant(top)}" if top < most else f"|δ| = {significant(top)}"),
+    )
     return el("figure", heading, el("div", *rows, cls="heat"), el("p", note, cls="small"), cls="wide")
 
 
-def strip(block: str, layers: Sequence[Layer], most: float) -> Html | None:
+def strip(block: str, layers: Sequence[Layer], top: float) -> Html | None:
     """The strips of one block under each other."""
     drawn = [layer for layer in layers if layer.moved]
     if not drawn:
         return None
     parts: list[Html] = []
     for row, layer in enumerate(drawn):
-        boxes = ((level(value, most), left, row, right - left, 0.84) for left, right, value in spans(layer))
+        boxes = ((level(value, top), left, row, right - left, 0.84) for left, right, value in spans(layer))
         told = f"{layer.name}: {significant(layer.rms)} rms, {significant(layer.most)} at most"
         frame = shape("rect", y=row, width=SAMPLES, height=0.84, cls="frame")
         parts.append(el("g", el("title", told), frame, cells(boxes)))
@@ -95,7 +101,7 @@ def directions(layers: Sequence[Layer]) -> Html | None:
         for _, name, i, was, became in found[:TOP]
     )
     caption = "Singular values that moved most"
-    return table(caption, ["Layer", "Index", "Was", "Became", "δ"], rows)
+    return table(caption, ["Layer", "Index", "Was", "Became", "δ"], rows, texts=(0,))
 
 
 def rank_text(value: Any) -> str:

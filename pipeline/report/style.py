@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-_SHARES = (0, 8, 15, 22, 30, 38, 46, 54, 66, 84, 100)
+_SHARES = (0, 11, 18, 25, 32, 39, 46, 54, 66, 84, 100)
 
 _LIGHT = """
   --bg:#fff;--raised:#f5f7f9;--ink:#18202b;--soft:#566173;--line:#dde3ea;--one:#1d63a8;--two:#b5500f;
@@ -17,7 +17,7 @@ _DARK = """
 _RULES = """
 *{box-sizing:border-box}
 html{-webkit-text-size-adjust:100%;text-size-adjust:100%}
-body{margin:0;background:var(--bg);color:var(--ink);overflow-wrap:anywhere;
+body{margin:0;background:var(--bg);color:var(--ink);overflow-wrap:break-word;
   font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"Noto Sans",sans-serif;font-variant-numeric:tabular-nums}
 main,header,footer,nav{max-width:62rem;margin:0 auto;padding:0 1.25rem}
 header{padding-top:2.5rem}
@@ -51,12 +51,12 @@ span.ok,span.bad{font-weight:600;white-space:nowrap}
 .notice,.callout{background:var(--warnbg);color:var(--warn);border-radius:.6rem;padding:.6rem 1rem;margin:.9rem 0 0}
 .notice a{color:inherit}
 .callout{margin:0 0 1.2rem}.callout ul{margin:.2rem 0;padding-left:1.1rem}.callout b{font-weight:620}
-nav{margin-top:1.4rem}
+main nav{margin-top:1.4rem;padding:0}
 nav ul{list-style:none;display:flex;flex-wrap:wrap;gap:.2rem 1.1rem;margin:0;padding:.7rem 0;
   border-block:1px solid var(--line);font-size:.92rem}
 nav a{text-decoration:none}nav a:hover{text-decoration:underline}
-section{padding:2.4rem 0 .6rem}
-section+section{border-top:1px solid var(--line);margin-top:1.6rem}
+section{padding:2rem 0 0}
+section+section{border-top:1px solid var(--line);margin-top:1rem}
 .facts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,15rem),1fr));gap:.8rem 1.5rem;margin:1rem 0}
 .facts dt{font-size:.82rem;color:var(--soft)}
 .facts dd{margin:0}
@@ -64,8 +64,9 @@ figure{margin:0 0 1.4rem}
 figcaption{display:flex;flex-wrap:wrap;justify-content:space-between;gap:.1rem 1rem;align-items:baseline;
   margin-bottom:.4rem;font-size:.92rem}
 figcaption b{font-weight:620}
-.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,18rem),1fr));gap:.5rem 1.75rem}
-.charts figure{max-width:34rem}
+.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,22rem),1fr));gap:1rem 2.5rem}
+.charts figure{max-width:27rem;display:flex;flex-direction:column;justify-content:space-between}
+.charts .facts{align-content:start;grid-template-columns:repeat(auto-fill,minmax(min(100%,11rem),1fr))}
 .legend{display:inline-flex;flex-wrap:wrap;gap:.1rem .9rem;align-items:center;font-size:.8rem;color:var(--soft)}
 .key{display:inline-block;width:.9rem;height:.22rem;border-radius:1px;margin-right:.35rem;vertical-align:middle;
   background:currentColor}
@@ -73,8 +74,8 @@ figcaption b{font-weight:620}
 .key.out{height:.8rem;color:var(--line)}
 .scale{width:6.5rem;height:.7rem;border:1px solid var(--line)}
 .plot{display:block;width:100%;height:auto}
-.plot text{font:10.5px system-ui,-apple-system,"Segoe UI",Roboto,"Noto Sans",sans-serif;fill:var(--soft)}
-.plot .name{font-size:11.5px;fill:var(--ink)}.plot .value{font-weight:600}
+.plot text{font:12px system-ui,-apple-system,"Segoe UI",Roboto,"Noto Sans",sans-serif;fill:var(--soft)}
+.plot .name{font-size:12.5px;fill:var(--ink)}.plot .value{font-weight:600}
 .grid{stroke:var(--line);stroke-width:1}
 .line{fill:none;stroke-width:1.8;stroke-linejoin:round;stroke-linecap:round}
 .line.one,.line.faint{stroke:var(--one)}.line.faint{stroke-width:1;opacity:.38}.line.two{stroke:var(--two)}
@@ -83,21 +84,25 @@ figcaption b{font-weight:620}
 .track{fill:var(--line)}
 .bar{display:block;height:.4rem;width:4.5rem;border-radius:.2rem;flex:none}
 .measure{display:inline-flex;align-items:center;gap:.6rem;flex-direction:row-reverse}
-.narrow{max-width:36rem}
+.narrow{max-width:27rem}
 .scroll{overflow-x:auto;margin:0 0 1.4rem;max-width:100%}
-table{border-collapse:collapse;font-size:.92rem;width:100%}
-table.compact,table.confusion{width:auto}
+table{border-collapse:collapse;font-size:.92rem;min-width:min(100%,36rem)}
+table.compact,table.confusion{min-width:0}
 caption{text-align:left;font-weight:620;font-size:.92rem;padding-bottom:.45rem}
-th,td{padding:.4rem .7rem;text-align:right;border-bottom:1px solid var(--line);vertical-align:top}
+th,td{padding:.4rem .7rem;text-align:right;border-bottom:1px solid var(--line);vertical-align:top;white-space:nowrap}
+th.words,td.words{text-align:left;white-space:normal;overflow-wrap:anywhere;min-width:6.5rem}
+thead th.words{white-space:nowrap}
+.samples td:first-child{min-width:12rem}
 th:first-child,td:first-child{padding-left:0}
 th:last-child,td:last-child{padding-right:0}
 thead th,thead td{font-size:.82rem;font-weight:500;color:var(--soft);vertical-align:bottom;white-space:nowrap}
 tbody th{font-weight:500}
-th:first-child,td:first-child{text-align:left;min-width:6.5rem}
+th:first-child,td:first-child{text-align:left}
+.variants tbody th{white-space:normal;min-width:6.5rem}
 td small,th small{display:block;font-weight:400;line-height:1.35}
-.samples td:first-child{min-width:11rem}
+.variants td{white-space:normal;min-width:5rem}
 .badge{background:var(--okbg);color:var(--ok);font-size:.75rem;font-weight:600;padding:.1rem .5rem;border-radius:1rem}
-.variants thead th{font-size:.92rem;font-weight:620;color:var(--ink)}
+.variants thead th{white-space:normal;font-size:.92rem;font-weight:620;color:var(--ink)}
 .confusion{font-size:.8rem}
 .confusion th,.confusion td{padding:.3rem .4rem;border:0;text-align:center;min-width:2.1rem;vertical-align:middle}
 .confusion tbody td{border:1px solid var(--line)}
@@ -109,27 +114,33 @@ td small,th small{display:block;font-weight:400;line-height:1.35}
 .confusion thead td{text-align:right;white-space:nowrap}
 .nil{color:var(--grey)}.hit{font-weight:620}
 .matrix{max-width:40rem}
+figure:has(.matrix),figure:has(.confusion){max-width:40rem}
 .frame{fill:var(--raised)}
 .heat{display:grid;gap:.45rem}
 .heat .row{display:grid;grid-template-columns:minmax(6rem,10rem) 1fr;gap:.2rem .9rem;align-items:start}
 .heat .block{font-size:.82rem;color:var(--soft);line-height:1.2}
 .strip{display:block;width:100%}
-.cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,9.25rem),1fr));gap:1.1rem 1.3rem;
+.cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,8.5rem),1fr));gap:1.1rem 1.3rem;
   padding:.6rem 0 1rem}
-.card small{display:block;line-height:1.4;font-size:.78rem}.card h4 small{display:inline;font-weight:400}
+.card small{display:block;line-height:1.4;font-size:.78rem}.card h4 small{font-weight:400}
 .spark{margin:.2rem 0}.spark .line{stroke-width:1.6}
 .sticks{fill:none;stroke-width:2}.sticks.two{stroke:var(--two)}
 rect.out{fill:var(--line);fill-opacity:.55}
-details{border-bottom:1px solid var(--line)}
+details{border-bottom:1px solid var(--line)}details+figure,div>details+div,section>div:not(.charts,.narrow)>*+*{margin-top:1.6rem}
 summary{cursor:pointer;padding:.6rem 0;font-weight:550}
 summary small{font-weight:400}
 footer{padding-block:2rem 3rem;color:var(--soft);font-size:.85rem}
 @media (max-width:56rem){.tiles{grid-template-columns:repeat(2,1fr)}}
 @media (max-width:34rem){
 main,header,footer,nav{padding-inline:1rem}header{padding-top:1.5rem}
-.tile{padding:.7rem .8rem .8rem}.tile .big{font-size:1.4rem}.tiles{gap:.6rem;margin-top:1.1rem}
-.heat .row{grid-template-columns:1fr}th,td{padding:.4rem .5rem}.bar{width:2.6rem}
+.tile{padding:.7rem .8rem .8rem}.tile .big{font-size:1.4rem}
+.facts,.charts .facts{grid-template-columns:repeat(auto-fill,minmax(min(100%,8rem),1fr));column-gap:1rem}
+.tiles{gap:.6rem;margin-top:1.1rem}
+.heat .row{grid-template-columns:1fr}th,td{padding:.4rem .45rem}table{font-size:.86rem}
+.samples .bar{display:none}th.words,td.words{min-width:5.4rem}
+.samples td:first-child{min-width:9.5rem}.bar{width:1.4rem}.measure{gap:.4rem}
 }
+@media (max-width:22.5rem){table{font-size:.8rem}th,td{padding:.35rem .3rem}td.words,th.words{min-width:5rem}}
 @media print{
 body{font-size:10pt}main,header,footer{max-width:none;padding:0}header{padding:0}nav,.notice{display:none}
 section{padding:1.2rem 0 0}section+section{margin-top:1rem}
@@ -148,7 +159,7 @@ def _shades() -> str:
     """Heat: as fill in pictures, as background in tables; the strongest two turn the text over."""
     rules = [".s0{fill:none}"]
     for i, share in enumerate(_SHARES[1:], start=1):
-        rules.append(f".s{i}{{fill:var(--heat);fill-opacity:{share / 100:g}}}")
+        rules.append(f".s{i}{{fill:var(--one);fill-opacity:{share / 100:g}}}")
         text = ";color:var(--onheat)" if share > 80 else ""
         mixed = f"color-mix(in srgb,var(--heat) {share}%,var(--bg))"
         rules.append(f"td.s{i}{{background:{mixed}{text}}}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from pipeline.report.markup import Html, el, join, text
 
@@ -52,18 +53,17 @@ def thin(points: Sequence[Point], limit: int = MAX_POINTS) -> list[Point]:
     return [points[round(i * step)] for i in range(limit)]
 
 
-def smooth(points: Sequence[Point], weight: float) -> list[Point]:
-    """Exponential moving average without start-up bias; `weight` in [0, 1) is how much of the past stays."""
-    total = mass = 0.0
+def smooth(points: Sequence[Point], reach: int) -> list[Point]:
+    """Mean of each point and up to `reach` neighbours on either side, as many on both so that it lags nowhere."""
+    sums = [0.0, *accumulate(y for _, y in points)]
     result: list[Point] = []
-    for x, y in points:
-        total = weight * total + (1 - weight) * y
-        mass = weight * mass + (1 - weight)
-        result.append((x, total / mass))
+    for i, (x, _) in enumerate(points):
+        near = min(reach, i, len(points) - 1 - i)
+        result.append((x, (sums[i + near + 1] - sums[i - near]) / (2 * near + 1)))
     return result
 
 
-def ticks(low: float, high: float, wanted: int = 4) -> list[float]:
+def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
     """Round numbers from within [low, high]."""
     span = high - low
     if not span > 0 or not math.isfinite(span):
@@ -116,7 +116,7 @@ def line_chart(
         y = place((x_low, value))[1]
         line = shape("line", x1=left, x2=width - right, y1=f"{y:.1f}", y2=f"{y:.1f}", cls="grid")
         parts += [line, label(left - 6, y + 3.5, y_text(value), anchor="end")]
-    for value in ticks(x_low, x_high, 5):
+    for value in ticks(x_low, x_high):
         if whole_x and value != round(value):
             continue
         parts.append(label(place((value, y_low))[0], height - bottom + 15, f"{value:,.5g}", anchor="middle"))
@@ -145,11 +145,11 @@ def bar(part: float, cls: str = "") -> Html:
     return el("svg", track, filled, cls="bar", **box)
 
 
-def level(value: float, top: float) -> int:
-    """Which of the `LEVELS` shades a value has: 0 is none at all, a small positive value still shows."""
+def level(value: float, top: float, least: int = 0) -> int:
+    """Which of the `LEVELS` shades a value has, 0 none at all; a positive one has `least` or more."""
     if value <= 0 or top <= 0:
         return 0
-    return min(LEVELS, max(1, round(LEVELS * value / top)))
+    return min(LEVELS, max(least, round(LEVELS * min(1.0, value / top))))
 
 
 def cells(boxes: Iterable[tuple[int, float, float, float, float]]) -> Html:

@@ -39,7 +39,7 @@ def training(report: Report) -> Html | None:
     )
     if not charts and costs is None:
         return None
-    return el("div", el("div", *charts, cls="charts") if charts else None, costs)
+    return el("div", *charts, costs, cls="charts")
 
 
 def given(record: Mapping[str, Any], key: str, write: Any) -> str:
@@ -65,7 +65,7 @@ def best(record: Mapping[str, Any]) -> str:
     epoch, metric, value = found.get("epoch"), words(found.get("metric")), found.get("value")
     if number(epoch) is None:
         return ""
-    shown = f" ({names.title(bare(metric)).lower()} {names.write(bare(metric), value)})" if metric else ""
+    shown = f" ({names.within(bare(metric))} {names.write(bare(metric), value)})" if metric else ""
     return f"{significant(epoch)}{shown}"
 
 
@@ -95,7 +95,7 @@ def loss(record: Mapping[str, Any]) -> Html | None:
     many = len(raw) > 24
     lines = [Series("each step", raw, "faint" if many else "one", dots=len(raw) < 12)]
     if many:
-        lines.append(Series("running mean", smooth(raw, 0.9), "one"))
+        lines.append(Series("running mean", smooth(raw, max(2, len(raw) // 40)), "one"))
     lines.append(Series("validation", held_out, "two", dots=True))
     if not raw and not held_out:
         return None
@@ -119,7 +119,7 @@ def validation(record: Mapping[str, Any]) -> Html | None:
     def write(value: float) -> str:
         return names.write(key, value)
 
-    return line_chart(f"Validation {names.title(key).lower()}", told, lines, "epoch", write, whole_x=True)
+    return line_chart(f"Validation {names.within(key)}", told, lines, "epoch", write, whole_x=True)
 
 
 def rate(record: Mapping[str, Any]) -> Html | None:

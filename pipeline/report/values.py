@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 MISSING = "–"
+NBSP = "\N{NO-BREAK SPACE}"
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -80,7 +82,7 @@ def points(value: Any) -> str:
     if x is None:
         return MISSING
     sign = "+" if x > 0 else "−" if x < 0 else "±"
-    return f"{sign}{abs(100 * x):.2f} pp"
+    return f"{sign}{abs(100 * x):.2f}{NBSP}pp"
 
 
 def fixed(value: Any, digits: int = 3) -> str:
@@ -99,10 +101,17 @@ def significant(value: Any, digits: int = 3) -> str:
     exponent = math.floor(math.log10(abs(x)))
     if -4 < exponent < 6:
         rounded = round(x, digits - 1 - exponent)
-        return f"{rounded:,.{max(0, digits - 1 - exponent)}f}".replace("-", "−")
+        return trimmed(f"{rounded:,.{max(0, digits - 1 - exponent)}f}")
     mantissa, power = f"{x:.{digits - 1}e}".split("e")
-    mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
-    return f"{mantissa.replace('-', '−')}×10{str(int(power)).translate(_SUPERSCRIPT)}"
+    factor = trimmed(mantissa)
+    exponential = f"10{str(int(power)).translate(_SUPERSCRIPT)}"
+    return exponential if factor == "1" else f"{factor}×{exponential}"
+
+
+def trimmed(written: str) -> str:
+    """A written number without idle zeros at its end, with a true minus."""
+    short = written.rstrip("0").rstrip(".") if "." in written else written
+    return short.replace("-", "−")
 
 
 def size(value: Any) -> str:
@@ -112,14 +121,14 @@ def size(value: Any) -> str:
         return MISSING
     for unit in ("B", "kB", "MB", "GB"):
         if abs(x) < 999.5:
-            return f"{x:.0f} {unit}" if unit == "B" or abs(x) >= 99.95 else f"{x:.1f} {unit}"
+            return f"{x:.0f}{NBSP}{unit}" if unit == "B" or abs(x) >= 99.95 else f"{x:.1f}{NBSP}{unit}"
         x /= 1000
-    return f"{x:,.1f} TB"
+    return f"{x:,.1f}{NBSP}TB"
 
 
 def milliseconds(value: Any) -> str:
     """3.1416 → 3.14 ms."""
-    return MISSING if number(value) is None else f"{significant(value)} ms"
+    return MISSING if number(value) is None else f"{significant(value)}{NBSP}ms"
 
 
 def duration(value: Any) -> str:
@@ -128,12 +137,27 @@ def duration(value: Any) -> str:
     if x is None:
         return MISSING
     if x < 59.5:
-        return f"{significant(x)} s" if x < 9.95 else f"{x:.0f} s"
+        return f"{significant(x)}{NBSP}s" if x < 9.95 else f"{x:.0f}{NBSP}s"
     minutes, seconds = divmod(round(x), 60)
     if minutes < 60:
-        return f"{minutes} min {seconds} s"
+        return f"{minutes}{NBSP}min {seconds}{NBSP}s"
     hours, minutes = divmod(minutes, 60)
-    return f"{hours:,} h {minutes} min"
+    return f"{hours:,}{NBSP}h {minutes}{NBSP}min"
+
+
+def moment(value: Any) -> str:
+    """An ISO time to the minute, in UTC: 2026-11-24 05:39 UTC; what is no ISO time stays as it is."""
+    written = words(value)
+    try:
+        when = datetime.fromisoformat(written)
+    except ValueError:
+        return written
+    if when.tzinfo is None:
+        return f"{when:%Y-%m-%d %H:%M}"
+    try:
+        return f"{when.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    except OverflowError:
+        return written
 
 
 def ratio(part: Any, whole: Any) -> str:

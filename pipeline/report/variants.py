@@ -10,6 +10,7 @@ from pipeline.report.headline import conditions
 from pipeline.report.markup import Html, el, isolate, join, scroller
 from pipeline.report.values import (
     MISSING,
+    NBSP,
     at,
     count,
     items,
@@ -64,14 +65,14 @@ def measures(columns: list[Variant]) -> list[tuple[str, Cell]]:
     for split in ("test", "validation"):
         key = names.leading(*(at(v, "metrics", split) for v in columns))
         if key:
-            rows.append((f"{split.capitalize()} {names.title(key).lower()}", quality(columns, split, key)))
+            rows.append((f"{split.capitalize()} {names.within(key)}", quality(columns, split, key)))
     return [
         *rows,
         ("Parity, largest difference", parity),
         ("Latency, median", lambda v: milliseconds(at(v, "latency", "p50_ms"))),
         ("Latency, 99th percentile", lambda v: milliseconds(at(v, "latency", "p99_ms"))),
         ("Throughput", throughput),
-        ("Latency of", lambda v: conditions(mapping(v.get("latency")))),
+        ("Measured with", lambda v: conditions(mapping(v.get("latency")))),
         ("Layers kept in fp32", lambda v: count(len(items(v.get("kept_fp32")))) if "kept_fp32" in v else MISSING),
     ]
 
@@ -108,7 +109,7 @@ def throughput(variant: Variant) -> Html | str:
     if number(rate) is None:
         return MISSING
     batch = at(variant, "latency", "throughput_batch")
-    return join([f"{significant(rate)} rows/s", el("small", f"batch {count(batch)}") if number(batch) else None])
+    return join([f"{significant(rate)}{NBSP}rows/s", el("small", f"batch {count(batch)}") if number(batch) else None])
 
 
 def kept(columns: list[Variant]) -> Html | None:
