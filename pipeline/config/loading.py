@@ -29,23 +29,27 @@ def load(path: Path, overrides: Sequence[str] = (), *, require_files: bool = Fal
     document = _read(path)
     values, lines = parse(overrides)
     source = str(path)
+
+    def tell(key: str, problem: str) -> None:
+        section, _, name = key.partition(".")
+        overridden = name.partition(".")[0] in values.get(section, {})
+        lines.append(f"--set {key}: {problem}" if overridden else f"{source}: {key}: {problem}")
+
     for name, table in document.items():
         if name not in SECTIONS:
-            lines.append(f"{source}: {name}: {unknown_section(name)}")
+            tell(name, unknown_section(name))
         elif not isinstance(table, dict):
-            lines.append(f"{source}: {name}: must be a table, [{name}] (got {shown(table)})")
+            tell(name, f"must be a table, [{name}] (got {shown(table)})")
     sections: dict[str, Section] = {}
     for name, model in SECTIONS.items():
         table = document.get(name, {})
         if not isinstance(table, dict):
             continue
-        overridden = values.get(name, {})
         try:
-            sections[name] = model.model_validate({**table, **overridden})
+            sections[name] = model.model_validate({**table, **values.get(name, {})})
         except ValidationError as error:
             for key, problem in problems(name, error):
-                origin = "--set" if key.split(".")[1] in overridden else f"{source}:"
-                lines.append(f"{origin} {key}: {problem}")
+                tell(key, problem)
     folder = path.absolute().parent
     checks: list[tuple[str, str]] = []
     if isinstance(model_section := sections.get("model"), ModelSection):
@@ -54,7 +58,8 @@ def load(path: Path, overrides: Sequence[str] = (), *, require_files: bool = Fal
         sections["data"] = _place_data(data, folder, checks, require_files)
         if isinstance(train := sections.get("train"), TrainSection):
             _fit_task(data, train, checks)
-    lines.extend(f"{source}: {key}: {problem}" for key, problem in checks)
+    for key, problem in checks:
+        tell(key, problem)
     if lines:
         raise UsageError("\n".join(lines))
     return Config(name=path.stem, path=path.absolute(), **sections)  # type: ignore[arg-type]

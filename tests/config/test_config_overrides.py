@@ -72,3 +72,10 @@ def test_a_wrong_override_names_itself_and_not_the_file(path: Path) -> None:
         "--set train.epochs: must be > 0 (got -1)",
         '--set train.device: must be one of "auto", "cpu", "cuda", "mps" (got "gpu")',
     ]
+
+
+def test_a_file_that_an_override_names_is_missed_under_the_overrides_name(path: Path) -> None:
+    (path.parent / "train.csv").touch()
+    with pytest.raises(UsageError) as caught:
+        load(path, ["data.test=gone.csv"], require_files=True)
+    assert str(caught.value).startswith("--set data.test: no such file: ")
