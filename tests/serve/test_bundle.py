@@ -128,9 +128,7 @@ def test_a_path_that_leaves_the_bundle_is_refused_before_it_is_read(bundle_path:
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "manifest.json"])
-def test_a_link_to_a_file_is_refused_even_when_it_holds_the_same(
-    bundle_path: Path, tmp_path: Path, name: str
-) -> None:
+def test_a_link_to_a_file_is_refused_even_when_it_holds_the_same(bundle_path: Path, tmp_path: Path, name: str) -> None:
     moved = tmp_path / "moved"
     (bundle_path / name).rename(moved)
     (bundle_path / name).symlink_to(moved)

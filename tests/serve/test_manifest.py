@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -73,9 +72,7 @@ def test_what_is_read_is_what_is_written(written: dict[str, Any]) -> None:
         ("files", {"x": {"bytes": 1}}, "sha256: missing"),
     ],
 )
-def test_a_wrong_value_is_told_with_its_place(
-    written: dict[str, Any], place: str, new: Any, told: str
-) -> None:
+def test_a_wrong_value_is_told_with_its_place(written: dict[str, Any], place: str, new: Any, told: str) -> None:
     with pytest.raises(InputError, match=told) as caught:
         Manifest.from_dict(changed(written, place, new))
     assert "\n" not in str(caught.value)

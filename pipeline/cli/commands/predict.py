@@ -1,0 +1,171 @@
+"""`svfit predict`: labels with probabilities, or values, for texts, a file of any size, or standard input."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipeline.cli.output import common_options, progress, progress_console, result_console
+
+if TYPE_CHECKING:
+    from serve.predictor import Prediction
+    from serve.tokenize import Row
+
+TABLE_ROWS = 50  # more rows than this go out as JSON lines unless a table is asked for
+CHUNK = 16  # batches read ahead, so that rows of like length can share one
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("texts", metavar="[TEXT]...", nargs=-1)
+@click.option("--file", "source", metavar="FILE", help="CSV, TSV, JSON lines or text lines; - is stdin.")
+@click.option("--text", "columns", metavar="COLUMN", multiple=True, help="Text column; twice for a pair.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "jsonl", "csv"]),
+    help="[default: a table for a few texts on a terminal, else jsonl]",
+)
+@click.option("--variant", help="Which precision answers. [default: the bundle's]")
+@click.option("--batch-size", type=click.IntRange(min=1), default=16, show_default=True)
+@click.option("--threads", type=click.IntRange(min=1), help="[default: onnxruntime's choice]")
+@click.option("--top", type=click.IntRange(min=1), metavar="K", help="Show only the K likeliest labels.")
+@common_options
+def predict(
+    bundle: Path,
+    texts: tuple[str, ...],
+    source: str | None,
+    columns: tuple[str, ...],
+    form: str | None,
+    variant: str | None,
+    batch_size: int,
+    threads: int | None,
+    top: int | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Answer from BUNDLE, a folder that `svfit run` made.
+
+    Give texts, or --file, or pipe lines in. A bundle of pairs takes two texts, or lines with a tab between.
+
+    \b
+      svfit predict runs/tickets/bundle "the pump is leaking again"
+      svfit predict runs/tickets/bundle --file rows.csv --text message > answers.jsonl
+    """
+    if as_json and form:
+        raise click.UsageError("--json is a format of its own; leave out --format")
+    if texts and source:
+        raise click.UsageError("texts and --file can't be given both")
+    if columns and (source is None or source == "-"):
+        raise click.UsageError("--text names a column, so it needs --file with a CSV, TSV or JSON lines file")
+    if not texts and source is None and sys.stdin.isatty():
+        raise click.UsageError("nothing to answer: give a text, or --file FILE, or pipe lines in")
+
+    from serve.bundle import Bundle
+    from serve.predictor import Predictor
+
+    predictor = Predictor(Bundle.open(bundle), variant=variant, threads=threads)
+    rows = _rows(texts, source, columns, predictor.bundle.manifest.input.text)
+    answers = _answers(predictor, rows, batch_size, top, quiet or bool(texts))
+    if as_json:
+        _write_document(answers, predictor.bundle.manifest.name, predictor.variant.name)
+    elif form == "table" or (form is None and texts and len(texts) <= TABLE_ROWS and sys.stdout.isatty()):
+        _write_table(list(answers), top)
+    elif form == "csv":
+        _write_csv(answers)
+    else:
+        for answer in answers:
+            click.echo(json.dumps(answer, ensure_ascii=False))
+
+
+def _rows(texts: tuple[str, ...], source: str | None, columns: tuple[str, ...], wanted: int) -> Iterator[Row]:
+    from serve.rows import read_file, read_lines
+
+    if texts:
+        if wanted == 1:
+            return iter(texts)
+        if len(texts) % 2:
+            raise click.UsageError(f"this bundle takes pairs: give two texts for each answer (got {len(texts)})")
+        return zip(texts[::2], texts[1::2], strict=True)
+    if source is None or source == "-":
+        return read_lines(sys.stdin.buffer, wanted)
+    return read_file(Path(source), wanted, columns)
+
+
+def _answers(
+    predictor: Any, rows: Iterator[Row], batch_size: int, top: int | None, quiet: bool
+) -> Iterator[dict[str, Any]]:
+    """Answers ready for JSON, in the order of the rows, a chunk of batches in memory at a time."""
+    number = 0
+    with progress(progress_console(quiet)) as bar:
+        task = bar.add_task("rows", total=None)
+        while chunk := list(islice(rows, batch_size * CHUNK)):
+            for row, prediction in zip(chunk, predictor.predict(chunk, batch_size), strict=True):
+                number += 1
+                yield _answer(number, row, prediction, top)
+            bar.update(task, advance=len(chunk))
+
+
+def _answer(number: int, row: Row, prediction: Prediction, top: int | None) -> dict[str, Any]:
+    answer: dict[str, Any] = {"row": number, "text": row if isinstance(row, str) else list(row)}
+    if prediction.probabilities is None:
+        return {**answer, "value": prediction.value}
+    likeliest = sorted(prediction.probabilities.items(), key=lambda item: -item[1])[:top]
+    return {**answer, "label": prediction.label, "score": prediction.score, "probabilities": dict(likeliest)}
+
+
+def _write_document(answers: Iterator[dict[str, Any]], bundle: str, variant: str) -> None:
+    """One JSON document, written as the answers come, so that its size doesn't matter either."""
+    head = json.dumps({"bundle": bundle, "variant": variant}, ensure_ascii=False)[:-1]
+    click.echo(f'{head}, "predictions": [', nl=False)
+    between = "\n"
+    for answer in answers:
+        click.echo(between + json.dumps(answer, ensure_ascii=False), nl=False)
+        between = ",\n"
+    click.echo("\n]}")
+
+
+def _write_csv(answers: Iterator[dict[str, Any]]) -> None:
+    import csv
+
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    for place, answer in enumerate(answers):
+        text = answer["text"] if isinstance(answer["text"], list) else [answer["text"]]
+        result = [answer["value"]] if "value" in answer else [answer["label"], answer["score"]]
+        if place == 0:
+            names = ["text"] if len(text) == 1 else ["text1", "text2"]
+            writer.writerow(["row", *names, *(["value"] if len(result) == 1 else ["label", "score"])])
+        writer.writerow([answer["row"], *text, *result])
+
+
+def _write_table(answers: list[dict[str, Any]], top: int | None) -> None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = top or 3
+    regression = bool(answers) and "value" in answers[0]
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for title in ("text", "value") if regression else ("text", "label", "score", "then"):
+        table.add_column(title, justify="right" if title in ("value", "score") else "left")
+    for answer in answers:
+        parts = answer["text"] if isinstance(answer["text"], list) else [answer["text"]]
+        text = Text(_short(" │ ".join(parts)))
+        if regression:
+            table.add_row(text, f"{answer['value']:.4f}")
+            continue
+        others = list(answer["probabilities"].items())[1:shown]
+        then = ", ".join(f"{label} {share:.1%}" for label, share in others)
+        table.add_row(text, Text(answer["label"], style="bold"), f"{answer['score']:.1%}", Text(then))
+    result_console().print(table)
+
+
+def _short(text: str, width: int = 60) -> str:
+    plain = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+    return plain if len(plain) <= width else f"{plain[: width - 1]}…"
