@@ -8,6 +8,7 @@ from torch.nn import functional
 from transformers.pytorch_utils import Conv1D
 
 from export.basis import Factors
+from export.fold import fold_weight
 
 
 def is_linear(module: nn.Module) -> bool:
@@ -81,8 +82,25 @@ class SVFLinear(nn.Module):
         """A new adapter that changes nothing yet."""
         self.delta[name] = nn.Parameter(torch.zeros_like(self.S, dtype=torch.float32))
 
+    def fold(self, name: str) -> None:
+        """Write adapter `name` into the weight, in its own dtype; the untouched weight is kept for `unfold`.
+
+        Raises `InputError` for a value that is not finite.
+        """
+        merged = fold_weight(oriented_weight(self.base).float(), self.factors, self.delta[name].detach())
+        self._unfolded = self.weight.detach().clone()
+        stored = merged.T if isinstance(self.base, Conv1D) else merged
+        self.weight.data.copy_(stored)
+        self.folded = name
+
+    def unfold(self) -> None:
+        """Put back the very weight that `fold` found."""
+        if self._unfolded is not None:
+            self.weight.data.copy_(self._unfolded)
+        self._unfolded, self.folded = None, None
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if self.active is None or self.active == self.folded:
+        if self.active is None or self.folded is not None:
             return self.base(x)  # type: ignore[no-any-return]
         delta = self.delta[self.active]
         weight, bias = oriented_weight(self.base), self.bias

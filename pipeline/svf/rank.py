@@ -23,7 +23,7 @@ def choose_rank(spec: RankSpec, layer: str, S: torch.Tensor) -> int:
     rule = _rule_for(spec, layer) if isinstance(spec, Mapping) else spec
     if rule == "full":
         return S.numel()
-    if isinstance(rule, bool) or isinstance(rule, str):
+    if isinstance(rule, bool | str):
         raise UsageError(f'adapter.rank: {rule!r} is no rank; use a number, a share such as 0.99, or "full"')
     if isinstance(rule, int):
         if rule < 1:

@@ -1,0 +1,125 @@
+"""Load a base model for a task: pooled as its checkpoint says, or with its architecture's own head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from pipeline.model.pooled import PooledClassifier
+from pipeline.model.source import Source
+from serve.errors import InputError
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model with a head for the task, its tokenizer, and the modules that must be trained whole."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    whole: tuple[str, ...]
+    pooling: str
+    """`mean`, `cls`, or `architecture` for the architecture's own head."""
+
+
+def load(source: Source, labels: Sequence[str], *, pooling: str = "auto", dropout: float = 0.1) -> Loaded:
+    """The base model in float32 with a fresh head: one output a label, or one number where there are none.
+
+    Raises `InputError` for a folder that transformers can't read or a tokenizer that has no fast form.
+    """
+    tokenizer = load_tokenizer(source.folder)
+    config = _config(source)
+    config.num_labels = max(1, len(labels))
+    if labels:
+        config.id2label = dict(enumerate(labels))
+        config.label2id = {label: index for index, label in enumerate(labels)}
+    chosen = (source.pooling() or "architecture") if pooling == "auto" else pooling
+    if chosen == "architecture":
+        model, missing = _with_own_head(source, config)
+    else:
+        config.svfit_pooling, config.svfit_dropout = chosen, dropout
+        model, missing = PooledClassifier(config, _encoder(source, config)), set()
+    if tokenizer.pad_token_id is None:
+        _set_pad(tokenizer, source)
+    model.config.pad_token_id = tokenizer.pad_token_id
+    return Loaded(model, tokenizer, _whole_modules(model, missing), chosen)
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The fast tokenizer of a model folder. Raises `InputError` where there is none: a device needs it."""
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError, ImportError) as error:
+        raise InputError(f"{folder}: no tokenizer that transformers can read ({_first_line(error)})") from None
+    if not tokenizer.is_fast:
+        raise InputError(f"{folder}: its tokenizer has no fast form (tokenizer.json), which a device needs")
+    return tokenizer
+
+
+def load_merged(folder: Path) -> PreTrainedModel:
+    """A model that `merge` wrote, in evaluation mode."""
+    config = AutoConfig.from_pretrained(folder)
+    kind: Any = PooledClassifier if hasattr(config, "svfit_pooling") else AutoModelForSequenceClassification
+    model: PreTrainedModel = kind.from_pretrained(folder, config=config)
+    model.eval()
+    return model
+
+
+def _config(source: Source) -> PretrainedConfig:
+    try:
+        config: PretrainedConfig = AutoConfig.from_pretrained(source.folder)
+    except (OSError, ValueError) as error:
+        raise InputError(f"model.base: {source.name}: transformers can't read it ({_first_line(error)})") from None
+    return config
+
+
+def _with_own_head(source: Source, config: PretrainedConfig) -> tuple[PreTrainedModel, set[str]]:
+    try:
+        model, report = AutoModelForSequenceClassification.from_pretrained(
+            source.folder, config=config, output_loading_info=True, ignore_mismatched_sizes=True, dtype="float32"
+        )
+    except ValueError as error:
+        raise InputError(f"model.base: {source.name} has no sequence classifier ({_first_line(error)})") from None
+    return model, set(report["missing_keys"])
+
+
+def _encoder(source: Source, config: PretrainedConfig) -> nn.Module:
+    try:
+        encoder: nn.Module = AutoModel.from_pretrained(
+            source.folder, config=config, add_pooling_layer=False, dtype="float32"
+        )
+    except TypeError:
+        encoder = AutoModel.from_pretrained(source.folder, config=config, dtype="float32")
+    return encoder
+
+
+def _whole_modules(model: PreTrainedModel, missing: set[str]) -> tuple[str, ...]:
+    """Modules outside the base model, and modules inside it that the checkpoint didn't have (a pooler)."""
+    from pipeline.svf import head_modules
+
+    whole = head_modules(model)
+    fresh = {key.rpartition(".")[0] for key in missing}
+    whole += sorted(name for name in fresh if not any(name == head or name.startswith(f"{head}.") for head in whole))
+    return tuple(whole)
+
+
+def _set_pad(tokenizer: PreTrainedTokenizerBase, source: Source) -> None:
+    if tokenizer.eos_token is None:
+        raise InputError(f"model.base: the tokenizer of {source.name} has neither a padding nor an end token")
+    tokenizer.pad_token = tokenizer.eos_token
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

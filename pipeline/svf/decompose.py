@@ -1,0 +1,88 @@
+"""The SVD of frozen weights, computed once a weight and kept in the store."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from export.basis import Basis, Factors, FactorStore, LayerBasis, tensor_sha256
+from pipeline.svf.layer import oriented_weight
+from pipeline.svf.rank import RankSpec, choose_rank
+from serve.errors import InputError
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Decomposition:
+    """A basis with its factors in memory, and what finding it cost."""
+
+    basis: Basis
+    factors: Mapping[str, Factors]
+    spectra: Mapping[str, torch.Tensor]
+    """All singular values of each weight, `(min(out, in),)`, also those beyond the chosen rank."""
+    seconds: float
+    computed: int
+    """How many weights had to be decomposed; 0 when the store held them all."""
+
+
+def decompose_weight(weight: torch.Tensor) -> Factors:
+    """Exact thin SVD of `weight (out, in)`, computed in float64, given as float32 on the CPU.
+
+    The sign of each triplet is fixed (the entry of `U` largest in size is positive), so that one LAPACK always
+    gives one answer. Raises `InputError` for NaN or infinity.
+    """
+    if not bool(torch.isfinite(weight).all()):
+        raise InputError("holds NaN or infinity and has no singular values")
+    U, S, Vh = torch.linalg.svd(weight.detach().double(), full_matrices=False)
+    rows = U.abs().argmax(dim=0)
+    signs = torch.sign(U.gather(0, rows.unsqueeze(0))).squeeze(0)
+    signs[signs == 0] = 1
+    return Factors(
+        (U * signs).float().cpu().contiguous(),
+        S.float().cpu().contiguous(),
+        (Vh * signs.unsqueeze(1)).float().cpu().contiguous(),
+    )
+
+
+def decompose(
+    layers: Mapping[str, nn.Module],
+    rank: RankSpec,
+    store: FactorStore,
+    progress: Progress | None = None,
+) -> Decomposition:
+    """The basis of `layers` (name → linear module) at `rank`, taking factors from the store where it has them.
+
+    A layer at a time. Raises `UsageError` for a bad rank, `InputError` for a weight without an SVD.
+    """
+    began = time.perf_counter()
+    described: dict[str, LayerBasis] = {}
+    factors: dict[str, Factors] = {}
+    spectra: dict[str, torch.Tensor] = {}
+    computed = 0
+    for done, (name, module) in enumerate(layers.items()):
+        weight = oriented_weight(module)
+        key = tensor_sha256(weight)
+        full = store.get(key)
+        if full is None:
+            try:
+                full = decompose_weight(weight)
+            except InputError as error:
+                raise InputError(f"layer {name}: {error}") from None
+            store.put(key, full)
+            computed += 1
+        kept = full.top(choose_rank(rank, name, full.S))
+        spectra[name], factors[name] = full.S, kept
+        described[name] = LayerBasis(
+            (int(weight.shape[0]), int(weight.shape[1])),
+            kept.rank,
+            key,
+            tensor_sha256(kept.U, kept.S, kept.Vh),
+        )
+        if progress is not None:
+            progress(done + 1, len(layers), name)
+    return Decomposition(Basis(described), factors, spectra, time.perf_counter() - began, computed)

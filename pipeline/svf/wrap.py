@@ -1,0 +1,269 @@
+"""Wrap a transformers model with SVFit layers: several named adapters on one basis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from export.adapter import Adapter
+from export.basis import Basis, Factors, FactorStore, tensor_sha256
+from pipeline.svf.decompose import Decomposition, Progress, decompose
+from pipeline.svf.layer import SVFLinear, oriented_weight
+from pipeline.svf.rank import RankSpec
+from pipeline.svf.targets import find_targets
+from serve.errors import InputError, UsageError
+
+
+class SVFit:
+    """A model whose target layers are `SVFLinear`, and the adapters it holds.
+
+    The model itself stays what it was (same class, same `forward`); this object adds, activates, saves, loads and
+    folds adapters. Modules trained whole (the head) have one copy for each adapter, put in place on activation.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        layers: Mapping[str, SVFLinear],
+        found: Decomposition,
+        whole: Sequence[str],
+        extra: Sequence[str],
+    ) -> None:
+        self.model = model
+        self.layers = dict(layers)
+        self.found = found
+        self.basis: Basis = found.basis
+        self.whole = tuple(whole)
+        self._whole_parameters = tuple(
+            _plain(name)
+            for name, _ in model.named_parameters()
+            if any(name.startswith(f"{module}.") for module in whole) or _plain(name) in set(extra)
+        )
+        self._initial = self._current_whole()
+        self._saved: dict[str, dict[str, torch.Tensor]] = {}
+        self.active: str | None = None
+        self.folded: str | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._saved)
+
+    def add(self, name: str = "default") -> None:
+        """A new adapter that changes nothing yet, its whole modules as the model had them at wrapping."""
+        if not name or "." in name:
+            raise UsageError(f"adapter name {name!r}: use a name without dots")
+        if name in self._saved:
+            raise UsageError(f"adapter {name!r} exists already; there are: {', '.join(self.names)}")
+        for layer in self.layers.values():
+            layer.add(name)
+        self._saved[name] = {key: value.clone() for key, value in self._initial.items()}
+        self._freeze()
+
+    def activate(self, name: str | None) -> None:
+        """Make one adapter answer and train, or none: then the model is the base model."""
+        if name is not None:
+            self._known(name)
+        if self.folded is not None and name != self.folded:
+            raise UsageError(f"adapter {self.folded!r} is folded into the weights; unfold it first")
+        self._keep_whole()
+        self._put_whole(self._initial if name is None else self._saved[name])
+        self.active = name
+        for layer in self.layers.values():
+            layer.active = name
+        self._freeze()
+
+    def trainable(self) -> dict[str, list[tuple[str, nn.Parameter]]]:
+        """The active adapter's parameters: `adapter` (singular values) and `head` (whole modules), by name."""
+        if self.active is None:
+            return {"adapter": [], "head": []}
+        whole = set(self._whole_parameters)
+        return {
+            "adapter": [(name, layer.delta[self.active]) for name, layer in self.layers.items()],
+            "head": [(name, value) for name, value in self.model.named_parameters() if _plain(name) in whole],
+        }
+
+    def export(self, name: str, card: Mapping[str, Any] | None = None) -> Adapter:
+        """The adapter as an artefact, on the CPU in float32."""
+        self._known(name)
+        self._keep_whole()
+        return Adapter(
+            self.basis,
+            {key: _copy(layer.delta[name]) for key, layer in self.layers.items()},
+            {key: _copy(layer.S) for key, layer in self.layers.items()},
+            {key: _copy(value) for key, value in self._saved[name].items()},
+            dict(card or {}),
+        )
+
+    def save(self, folder: Path, name: str, card: Mapping[str, Any] | None = None) -> None:
+        """Write `adapter.safetensors` and `adapter.json` into an existing folder."""
+        self.export(name, card).save(folder)
+
+    def load(self, source: Path | Adapter, name: str) -> Adapter:
+        """Add a saved adapter. Raises `InputError` where it was trained on another basis, naming both."""
+        adapter = source if isinstance(source, Adapter) else Adapter.load(source)
+        if adapter.basis.id != self.basis.id:
+            raise InputError(
+                f"adapter {name!r} was trained on basis {adapter.basis.id}, this model has basis {self.basis.id}; "
+                "an adapter only applies to its own basis (base weights, targets, ranks and SVD alike)"
+            )
+        if set(adapter.modules) != set(self._whole_parameters):
+            raise InputError(f"adapter {name!r}: its whole modules are not those of this model")
+        for key, value in adapter.modules.items():
+            if value.shape != self._initial[key].shape:
+                raise InputError(
+                    f"adapter {name!r}: {key} has shape {tuple(value.shape)}, "
+                    f"this model's is {tuple(self._initial[key].shape)}"
+                )
+        self.add(name)
+        with torch.no_grad():
+            for key, layer in self.layers.items():
+                layer.delta[name].copy_(adapter.delta[key])
+        self._saved[name] = {
+            key: value.to(self._initial[key].dtype).to(self._initial[key].device)
+            for key, value in adapter.modules.items()
+        }
+        return adapter
+
+    def fold(self, name: str) -> None:
+        """Write an adapter into the weights (it becomes active). Folding the folded one again changes nothing."""
+        self._known(name)
+        if self.folded == name:
+            return
+        if self.folded is not None:
+            raise UsageError(f"adapter {self.folded!r} is folded into the weights; unfold it first")
+        for key, layer in self.layers.items():
+            if not bool(torch.isfinite(layer.delta[name]).all()):
+                raise InputError(f"adapter {name!r}: delta of {key} holds NaN or infinity; it can't be folded")
+        self.activate(name)
+        for layer in self.layers.values():
+            layer.fold(name)
+        self.folded = name
+
+    def unfold(self) -> None:
+        """Restore the base weights bit for bit."""
+        for layer in self.layers.values():
+            layer.unfold()
+        self.folded = None
+
+    def merged(self) -> nn.Module:
+        """Take the layers out again: the plain model with the folded weights. This object is spent afterwards."""
+        if self.folded is None:
+            raise UsageError("no adapter is folded; call fold(name) first")
+        for name, layer in self.layers.items():
+            _replace(self.model, name, layer.base)
+        for parameter in self.model.parameters():
+            parameter.requires_grad_(True)
+        return self.model
+
+    def _known(self, name: str) -> None:
+        if name not in self._saved:
+            raise UsageError(f"no adapter {name!r}; there are: {', '.join(self.names) or 'none'}")
+
+    def _freeze(self) -> None:
+        wanted = {id(value) for group in self.trainable().values() for _, value in group}
+        for parameter in self.model.parameters():
+            parameter.requires_grad_(id(parameter) in wanted)
+
+    def _current_whole(self) -> dict[str, torch.Tensor]:
+        names = set(self._whole_parameters)
+        return {
+            _plain(name): value.detach().clone()
+            for name, value in self.model.named_parameters()
+            if _plain(name) in names
+        }
+
+    def _keep_whole(self) -> None:
+        if self.active is not None:
+            self._saved[self.active] = self._current_whole()
+
+    def _put_whole(self, values: Mapping[str, torch.Tensor]) -> None:
+        with torch.no_grad():
+            for name, parameter in self.model.named_parameters():
+                if _plain(name) in values:
+                    parameter.copy_(values[_plain(name)])
+
+
+def wrap(
+    model: nn.Module,
+    *,
+    rank: RankSpec = "full",
+    targets: str | Sequence[str] = "all-linear",
+    whole: Sequence[str] | None = None,
+    train_bias: bool = False,
+    train_layernorm: bool = False,
+    store: FactorStore | None = None,
+    basis: Basis | None = None,
+    progress: Progress | None = None,
+) -> SVFit:
+    """Put SVFit layers in place of a model's target layers and freeze the rest.
+
+    `whole` names the modules trained whole (default: what lies outside the base model, the head). With `basis` that
+    very basis is taken from the store, else it is computed (or found) at `rank`. Raises `UsageError` for targets that
+    match nothing or are tied, `InputError` where the model's weights aren't those of `basis`.
+    """
+    heads = head_modules(model) if whole is None else list(whole)
+    missing = [name for name in heads if name not in dict(model.named_modules())]
+    if missing:
+        raise UsageError(f"adapter.head_modules: the model has no module {missing[0]!r}")
+    store = store or FactorStore()
+    if basis is None:
+        found = decompose(find_targets(model, targets, heads), rank, store, progress)
+    else:
+        found = _given(model, basis, store)
+    extra = _extra_parameters(model, train_bias, train_layernorm)
+    layers: dict[str, SVFLinear] = {}
+    for name in found.basis.layers:
+        module = model.get_submodule(name)
+        layers[name] = SVFLinear(module, found.factors[name])
+        _replace(model, name, layers[name])
+    return SVFit(model, layers, found, heads, extra)
+
+
+def head_modules(model: nn.Module) -> list[str]:
+    """The modules outside a transformers model's base model: its head, which every task trains whole."""
+    prefix = getattr(model, "base_model_prefix", "")
+    return [name for name, child in model.named_children() if name != prefix and any(True for _ in child.parameters())]
+
+
+def _given(model: nn.Module, basis: Basis, store: FactorStore) -> Decomposition:
+    modules = dict(model.named_modules())
+    for name, layer in basis.layers.items():
+        if name not in modules:
+            raise InputError(f"basis {basis.id[:12]} has layer {name}, which this model lacks")
+        if tensor_sha256(oriented_weight(modules[name])) != layer.weight_sha256:
+            raise InputError(f"basis {basis.id[:12]} belongs to other base weights: layer {name} differs")
+    factors: dict[str, Factors] = dict(store.load(basis))
+    spectra = {name: factors[name].S for name in basis.layers}
+    return Decomposition(basis, factors, spectra, 0.0, 0)
+
+
+def _extra_parameters(model: nn.Module, bias: bool, layernorm: bool) -> list[str]:
+    names: list[str] = []
+    norms = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.LayerNorm) or "norm" in type(module).__name__.lower()
+    ]
+    for name, _ in model.named_parameters():
+        inside_norm = any(name.startswith(f"{norm}.") for norm in norms)
+        if (bias and name.endswith("bias") and not inside_norm) or (layernorm and inside_norm):
+            names.append(name)
+    return names
+
+
+def _plain(name: str) -> str:
+    """A parameter's name without the wrapping: `x.query.base.bias` is the model's `x.query.bias`."""
+    return name.replace(".base.", ".") if name.endswith((".base.bias", ".base.weight")) else name
+
+
+def _copy(value: torch.Tensor) -> torch.Tensor:
+    return value.detach().float().cpu().clone()
+
+
+def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, leaf = name.rpartition(".")
+    setattr(model.get_submodule(parent) if parent else model, leaf, module)

@@ -1,0 +1,29 @@
+"""How to train: plain values that the trainer takes, whatever configured them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Rates are per optimizer step; `warmup` is a share of all steps; 0 turns `early_stopping` and `max_steps` off."""
+
+    epochs: int = 3
+    seed: int = 0
+    batch_size: int = 32
+    gradient_accumulation: int = 1
+    learning_rate: float = 0.03
+    head_learning_rate: float = 0.003
+    weight_decay: float = 0.0
+    warmup: float = 0.06
+    schedule: str = "linear"
+    max_grad_norm: float = 1.0
+    early_stopping: int = 0
+    max_steps: int = 0
+    metric: str = "accuracy"
+    class_weights: bool = False
+    label_smoothing: float = 0.0
+    device: str = "auto"
+    precision: str = "auto"
+    checkpoint: bool = True

@@ -1,0 +1,99 @@
+"""transformers' Trainer, taught that only an adapter and a head are trained and saved."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch.nn import functional
+from transformers import Trainer
+
+from pipeline.svf import SVFit
+from pipeline.train.plan import Plan
+
+WEIGHTS = "adapter_state.safetensors"
+
+
+class AdapterTrainer(Trainer):
+    """A `Trainer` whose checkpoints hold the trained parameters only, and whose groups have rates of their own."""
+
+    def __init__(self, svfit: SVFit, plan: Plan, weights: torch.Tensor | None, **arguments: Any) -> None:
+        self.svfit = svfit
+        self.plan = plan
+        self.class_weights = weights
+        self._began: float | None = None
+        super().__init__(model=svfit.model, compute_loss_func=self.loss, **arguments)
+
+    def loss(self, outputs: Any, labels: torch.Tensor, num_items_in_batch: int | None = None) -> torch.Tensor:
+        """Cross entropy for classes, mean squared error for numbers, averaged over the optimizer step's rows."""
+        logits: torch.Tensor = outputs.logits.float()
+        if labels.dtype.is_floating_point:
+            losses = (logits.squeeze(-1) - labels) ** 2
+        else:
+            weight = None if self.class_weights is None else self.class_weights.to(logits.device)
+            smoothing = self.plan.label_smoothing if self.svfit.model.training else 0.0
+            losses = functional.cross_entropy(
+                logits, labels, weight=weight, label_smoothing=smoothing, reduction="none"
+            )
+        rows = len(labels) if num_items_in_batch is None else num_items_in_batch
+        return losses.sum() / rows
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """AdamW: the singular values without decay at their own, higher rate; the head at its own."""
+        if self.optimizer is None:
+            groups = self.svfit.trainable()
+            self.optimizer = torch.optim.AdamW(
+                [
+                    {
+                        "params": [value for _, value in groups["adapter"]],
+                        "lr": self.plan.learning_rate,
+                        "weight_decay": 0.0,
+                    },
+                    {
+                        "params": [value for _, value in groups["head"]],
+                        "lr": self.plan.head_learning_rate,
+                        "weight_decay": self.plan.weight_decay,
+                    },
+                ]
+            )
+        return self.optimizer
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Every entry of the history says at how many seconds of training it was made, a resumed run's included."""
+        if self._began is None:
+            self._began = time.perf_counter() - max(
+                (row.get("seconds", 0.0) for row in self.state.log_history), default=0
+            )
+        super().log(logs | {"seconds": round(time.perf_counter() - self._began, 3)}, start_time)
+
+    def trained(self) -> dict[str, torch.Tensor]:
+        """The trained parameters by name, detached, on the CPU."""
+        return {
+            f"{kind}.{name}": value.detach().cpu().clone().contiguous()
+            for kind, group in self.svfit.trainable().items()
+            for name, value in group
+        }
+
+    def put(self, values: dict[str, torch.Tensor]) -> None:
+        """Put trained parameters back in place."""
+        with torch.no_grad():
+            for kind, group in self.svfit.trainable().items():
+                for name, value in group:
+                    value.copy_(values[f"{kind}.{name}"])
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        del state_dict  # the whole model's, which no checkpoint needs
+        folder = Path(output_dir or str(self.args.output_dir))
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(self.trained(), str(folder / WEIGHTS))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        del model
+        self.put(load_file(Path(resume_from_checkpoint) / WEIGHTS))
+
+    def _load_best_model(self) -> None:
+        if self.state.best_model_checkpoint is not None:
+            self.put(load_file(Path(self.state.best_model_checkpoint) / WEIGHTS))
