@@ -123,12 +123,11 @@ def _answer(number: int, row: Row, prediction: Prediction, top: int | None) -> d
 def _write_document(answers: Iterator[dict[str, Any]], bundle: str, variant: str) -> None:
     """One JSON document, written as the answers come, so that its size doesn't matter either."""
     head = json.dumps({"bundle": bundle, "variant": variant}, ensure_ascii=False)[:-1]
-    click.echo(f'{head}, "predictions": [', nl=False)
-    between = "\n"
+    before = opening = f'{head}, "predictions": [\n'
     for answer in answers:
-        click.echo(between + json.dumps(answer, ensure_ascii=False), nl=False)
-        between = ",\n"
-    click.echo("\n]}")
+        click.echo(before + json.dumps(answer, ensure_ascii=False), nl=False)
+        before = ",\n"
+    click.echo(f"{opening}]}}" if before == opening else "\n]}")
 
 
 def _write_csv(answers: Iterator[dict[str, Any]]) -> None:

@@ -1,0 +1,127 @@
+"""The wheel in a fresh environment with the base dependencies alone: it is ours, and it answers."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "helpers"))
+
+from tiny_bundle import make_bundle  # noqa: E402
+
+pytestmark = pytest.mark.install
+PACKAGES = ("serve", "export", "pipeline")
+ABSENT = ("torch", "transformers", "onnx", "pydantic", "safetensors", "peft", "datasets", "scipy", "sklearn")
+
+
+def run(*command: str | Path, code: int = 0, cwd: Path) -> str:
+    """A command's stdout; the test fails with its stderr if it ends otherwise than with `code`."""
+    clean = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    done = subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, check=False, cwd=cwd, env=clean
+    )
+    assert done.returncode == code, f"{command}: {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from a copy of what git tracks or would, so that no leftover of a build comes along."""
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"
+    listed = run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=ROOT)
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file() and not name.startswith("runs/"):
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_bytes((ROOT / name).read_bytes())
+    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, source, cwd=folder)
+    (made,) = folder.glob("svfit-*.whl")
+    return made
+
+
+@pytest.fixture(scope="module")
+def device(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh environment with the wheel and its base dependencies; its folder of programs."""
+    folder = tmp_path_factory.mktemp("device")
+    run(sys.executable, "-m", "venv", folder / "env", cwd=folder)
+    programs = folder / "env" / ("Scripts" if os.name == "nt" else "bin")
+    pinned = ROOT / "constraints.txt"
+    pins = ["-c", pinned] if pinned.is_file() else []
+    run(programs / "python", "-m", "pip", "install", "-q", *pins, wheel, cwd=folder)
+    return programs
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_bundle(tmp_path_factory.mktemp("bundle") / "bundle")
+
+
+def test_the_wheel_ships_our_packages_and_no_tests(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    tops = {name.partition("/")[0] for name in names if ".dist-info/" not in name}
+    assert tops == set(PACKAGES)
+    sources = {
+        path.relative_to(ROOT).as_posix()
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts and path.suffix == ".py"
+    }
+    assert sources - set(names) == set()  # a package that pyproject.toml forgets would be missing here
+
+
+def test_what_is_installed_is_ours_byte_for_byte(device: Path, tmp_path: Path) -> None:
+    script = (
+        "import importlib, importlib.metadata as m, json, sysconfig\n"
+        "files = {n: importlib.import_module(n).__file__ for n in ('serve', 'export', 'pipeline')}\n"
+        "dist = m.distribution('svfit')\n"
+        "print(json.dumps([sysconfig.get_path('purelib'), files, dist.read_text('RECORD')]))\n"
+    )
+    site, files, record = json.loads(run(device / "python", "-c", script, cwd=tmp_path))
+    hashes = {row[0]: row[1] for row in csv.reader(record.splitlines())}
+    for package in PACKAGES:
+        name = f"{package}/__init__.py"
+        assert Path(files[package]) == Path(site) / name
+        digest = base64.urlsafe_b64encode(hashlib.sha256((ROOT / name).read_bytes()).digest())
+        assert hashes[name] == f"sha256={digest.decode().rstrip('=')}"
+
+
+def test_training_packages_and_tests_are_absent(device: Path, tmp_path: Path) -> None:
+    script = (
+        "import importlib.util, json\n"
+        f"print(json.dumps([n for n in {(*ABSENT, 'tests')!r} if importlib.util.find_spec(n)]))\n"
+    )
+    assert json.loads(run(device / "python", "-c", script, cwd=tmp_path)) == []
+
+
+def test_help_of_every_command_answers(device: Path, tmp_path: Path) -> None:
+    table = "from pipeline.cli.table import COMMANDS; print(*COMMANDS)"
+    assert "predict" in run(device / "svfit", "--help", cwd=tmp_path)
+    for name in run(device / "python", "-c", table, cwd=tmp_path).split():
+        assert "Usage: svfit" in run(device / "svfit", name, "--help", cwd=tmp_path)
+
+
+def test_predict_and_verify_answer_there(device: Path, bundle: Path, tmp_path: Path) -> None:
+    out = run(device / "svfit", "predict", bundle, "the pump is leaking", "--json", cwd=tmp_path)
+    (answer,) = json.loads(out)["predictions"]
+    assert answer["label"] in ("hvac", "plumbing", "other")
+    rows = tmp_path / "rows.csv"
+    rows.write_text("text\nthe fan\nagain\n")
+    assert len(run(device / "svfit", "predict", bundle, "--file", rows, cwd=tmp_path).splitlines()) == 2
+    assert json.loads(run(device / "svfit", "verify", bundle, "--json", cwd=tmp_path))["passed"] is True
+
+
+def test_doctor_works_there_and_training_says_what_it_needs(device: Path, tmp_path: Path) -> None:
+    assert run(device / "svfit", "doctor", cwd=tmp_path)
+    (tmp_path / "task.toml").write_text('[model]\nbase = "pypi:x"\n[data]\ntrain = "train.csv"\n')
+    run(device / "svfit", "run", "task.toml", code=1, cwd=tmp_path)
