@@ -26,7 +26,7 @@ class GraphSession:
 
         Raises InputError where onnxruntime can't load it, or its inputs and outputs aren't the manifest's.
         """
-        import onnxruntime  # type: ignore[import-untyped]  # here, as its import takes its time
+        import onnxruntime  # here, as its import takes its time
 
         if threads is not None and threads < 1:
             raise UsageError(f"threads must be at least 1 (got {threads})")
