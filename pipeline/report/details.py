@@ -57,7 +57,7 @@ def identity(report: Report) -> Html | None:
     base = mapping(report.get("base"))
     parameters = base.get("parameters")
     versions = mapping(at(report, "created", "versions"))
-    listed = ", ".join(f"{name} {version}" for name, version in versions.items())
+    listed = ", ".join(f"{name} {version}" for name, version in versions.items() if words(version))
     return facts(
         [
             ("Base model", words(base.get("name"))),

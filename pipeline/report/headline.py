@@ -39,10 +39,10 @@ def header(report: Report) -> Html:
 def sentence(report: Report) -> list[Html | str]:
     """What was made, from what."""
     labels = items(report.get("labels"))
-    if report.get("task") == "text-regression":
-        what = "A text regression model"
-    else:
-        what = "A text classifier" + (f" with {plural(len(labels), 'class', 'classes')}" if labels else "")
+    kinds = {"text-regression": "A text regression model", "text-classification": "A text classifier"}
+    what = kinds.get(words(report.get("task")), "A text classifier" if labels else "A model")
+    if labels:
+        what += f" with {plural(len(labels), 'class', 'classes')}"
     base = words(at(report, "base", "name"))
     values = number(at(report, "adapter", "values")) or number(at(report, "trainable", "adapter"))
     result: list[Html | str] = [what]
@@ -140,7 +140,7 @@ def cost(report: Report) -> Html:
         for key, name in (("lora_r8", "LoRA, r = 8"), ("full", "full fine-tuning"))
         if ratio(adapter, trainable.get(key)) != MISSING
     ]
-    return tile("Adapter", f"{count(adapter)}" if number(adapter) else MISSING, "trained values", *others)
+    return tile("Adapter", count(adapter), "trained values" if number(adapter) else "nothing trained", *others)
 
 
 def notice(report: Report) -> Html | None:

@@ -49,7 +49,7 @@ def overall_table(metrics: Mapping[str, Any]) -> Html | None:
 
 def label_names(report: Report, metrics: Mapping[str, Any]) -> list[str]:
     """The labels in the order of the confusion matrix; numbers where names are missing."""
-    labels = [str(label) for label in items(report.get("labels"))]
+    labels = [words(label) for label in items(report.get("labels"))]
     labels = labels or [words(row.get("label")) for row in mappings(metrics.get("per_class"))]
     missing = range(len(labels), len(items(metrics.get("confusion"))))
     return labels + [f"class {i}" for i in missing]

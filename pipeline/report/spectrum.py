@@ -107,5 +107,5 @@ def directions(layers: Sequence[Layer]) -> Html | None:
 def rank_text(value: Any) -> str:
     """A rank setting as it was configured: a number, a share, `full`, or one entry a pattern."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{key}: {each}" for key, each in value.items())
-    return words(value) or ", ".join(str(each) for each in items(value))
+        return ", ".join(f"{key}: {words(each)}" for key, each in value.items())
+    return words(value) or ", ".join(words(each) for each in items(value))

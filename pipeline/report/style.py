@@ -120,13 +120,14 @@ figure:has(.matrix),figure:has(.confusion){max-width:40rem}
 .heat .row{display:grid;grid-template-columns:minmax(6rem,10rem) 1fr;gap:.2rem .9rem;align-items:start}
 .heat .block{font-size:.82rem;color:var(--soft);line-height:1.2}
 .strip{display:block;width:100%}
-.cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,8.5rem),1fr));gap:1.1rem 1.3rem;
+.cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,13rem),1fr));gap:1.1rem 1.3rem;
   padding:.6rem 0 1rem}
 .card small{display:block;line-height:1.4;font-size:.78rem}.card h4 small{font-weight:400}
 .spark{margin:.2rem 0}.spark .line{stroke-width:1.6}
 .sticks{fill:none;stroke-width:2}.sticks.two{stroke:var(--two)}
 rect.out{fill:var(--line);fill-opacity:.55}
-details{border-bottom:1px solid var(--line)}details+figure,div>details+div,section>div:not(.charts,.narrow)>*+*{margin-top:1.6rem}
+details{border-bottom:1px solid var(--line)}details+figure,div>details+div,
+section>div:not(.charts,.narrow)>*+*{margin-top:1.6rem}
 summary{cursor:pointer;padding:.6rem 0;font-weight:550}
 summary small{font-weight:400}
 footer{padding-block:2rem 3rem;color:var(--soft);font-size:.85rem}
@@ -135,6 +136,7 @@ footer{padding-block:2rem 3rem;color:var(--soft);font-size:.85rem}
 main,header,footer,nav{padding-inline:1rem}header{padding-top:1.5rem}
 .tile{padding:.7rem .8rem .8rem}.tile .big{font-size:1.4rem}
 .facts,.charts .facts{grid-template-columns:repeat(auto-fill,minmax(min(100%,8rem),1fr));column-gap:1rem}
+.cards{grid-template-columns:repeat(auto-fill,minmax(min(100%,8rem),1fr));gap:1rem}
 .tiles{gap:.6rem;margin-top:1.1rem}
 .heat .row{grid-template-columns:1fr}th,td{padding:.4rem .45rem}table{font-size:.86rem}
 .samples .bar{display:none}th.words,td.words{min-width:5.4rem}
@@ -145,6 +147,7 @@ main,header,footer,nav{padding-inline:1rem}header{padding-top:1.5rem}
 body{font-size:10pt}main,header,footer{max-width:none;padding:0}header{padding:0}nav,.notice{display:none}
 section{padding:1.2rem 0 0}section+section{margin-top:1rem}
 figure,.tile,.card,tr,.row,.callout{break-inside:avoid}h2,h3,summary,caption,figcaption{break-after:avoid}
+table{font-size:8.5pt}th,td{padding:.18rem .5rem}.charts{grid-template-columns:1fr 1fr}.lead{font-size:11pt}
 .scroll{overflow:visible}pre{max-height:none}
 .tiles{grid-template-columns:repeat(4,1fr)}.tile{border:1px solid var(--line);padding:.6rem}
 .tile .big{font-size:1.35rem}
