@@ -1,0 +1,37 @@
+# Two commands: `make demo` and `make test`. Each makes its own environment in .venv, and nothing outside it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test real check format clean
+
+$(VENV)/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,demo,dev]'
+	touch $@
+
+demo: $(VENV)/ready
+	$(BIN)/svfit run examples/tickets/tickets.toml
+	$(BIN)/svfit predict --quiet runs/tickets/bundle \
+	  "the pump on line 3 is leaking again" \
+	  "badge reader at gate 2 shows offline, nobody can clock in" \
+	  "temperature transmitter TT-204 reads 40 degrees too high since the calibration"
+	@echo "report: runs/tickets/report.html"
+
+check: $(VENV)/ready
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+test: check
+	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "real or install"
+
+format: $(VENV)/ready
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
