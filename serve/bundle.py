@@ -34,8 +34,9 @@ class Bundle:
 
         Always checked: the manifest (size, form, version, its own hash), every path, that the files on disk
         are the files listed, and their sizes. `check=False` skips only the hashes of the files.
-        Links are refused. A model with external data is safe: onnxruntime resolves it inside the model's own
-        folder, where every file is listed and hashed.
+        Links are refused. External data of a model isn't parsed here (that takes the onnx package):
+        onnxruntime reads it beside the model, where all files are listed and hashed, and refuses paths that
+        leave that folder; tests/serve/test_external_data.py holds it to that.
         Raises InputError, one line that names the file.
         """
         root = Path(path)
@@ -118,9 +119,13 @@ def _read_manifest(root: Path) -> Manifest:
     data = _read_bounded(path, MAX_MANIFEST_BYTES, named)
     value = _parse(data, named)
     manifest = Manifest.from_dict(value, named)
+    try:
+        written = _encode(value)
+    except ValueError as error:  # a number beyond float64, or half a surrogate pair
+        raise InputError(f"{named}: holds what JSON can't ({error})") from error
     if manifest_digest(value) != manifest.manifest_sha256:
         raise InputError(f"{named} was changed (its manifest_sha256 differs)")
-    if _encode(value) != data:
+    if written != data:
         raise InputError(f"{named} was changed (its bytes are not as svfit writes them)")
     return manifest
 

@@ -25,13 +25,13 @@ ABSENT = ("torch", "transformers", "onnx", "pydantic", "safetensors", "peft", "d
 
 
 def run(*command: str | Path, code: int = 0, cwd: Path) -> str:
-    """A command's stdout; the test fails with its stderr if it ends otherwise than with `code`."""
+    """A command's stdout (its stderr, if it is to fail); the test fails if its exit code isn't `code`."""
     clean = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")}
     done = subprocess.run(
         [str(part) for part in command], capture_output=True, text=True, check=False, cwd=cwd, env=clean
     )
     assert done.returncode == code, f"{command}: {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
-    return done.stdout
+    return done.stderr if code else done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -124,4 +124,5 @@ def test_predict_and_verify_answer_there(device: Path, bundle: Path, tmp_path: P
 def test_doctor_works_there_and_training_says_what_it_needs(device: Path, tmp_path: Path) -> None:
     assert run(device / "svfit", "doctor", cwd=tmp_path)
     (tmp_path / "task.toml").write_text('[model]\nbase = "pypi:x"\n[data]\ntrain = "train.csv"\n')
-    run(device / "svfit", "run", "task.toml", code=1, cwd=tmp_path)
+    told = run(device / "svfit", "run", "task.toml", code=1, cwd=tmp_path)
+    assert "pip install 'svfit[train]'" in told

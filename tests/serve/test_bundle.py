@@ -183,6 +183,15 @@ def test_other_spacing_or_a_repeated_key_in_the_manifest_is_a_change(bundle_path
             Bundle.open(bundle_path)
 
 
+@pytest.mark.parametrize("new", ['"name": "\\ud800"', '"name": "tiny",\n  "adapter": {"x": 1e999}'])
+def test_values_that_json_cannot_write_again_are_refused(bundle_path: Path, new: str) -> None:
+    path = bundle_path / "manifest.json"
+    text = path.read_text()
+    path.write_text(text.replace('  "name": "tiny"', f"  {new}", 1))
+    with pytest.raises(InputError, match="holds what JSON can't"):
+        Bundle.open(bundle_path)
+
+
 def test_a_newer_format_is_told_apart_from_a_broken_one(bundle_path: Path) -> None:
     rewrite(bundle_path, {"format_version": 2, "novelty": True})
     with pytest.raises(InputError, match="2 is newer than this svfit reads"):
