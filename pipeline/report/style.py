@@ -128,6 +128,7 @@ figure:has(.matrix),figure:has(.confusion){max-width:40rem}
 rect.out{fill:var(--line);fill-opacity:.55}
 details{border-bottom:1px solid var(--line)}details+figure,div>details+div,
 section>div:not(.charts,.narrow)>*+*{margin-top:1.6rem}
+section>div:not(.charts,.narrow)>details+details{margin-top:0}
 summary{cursor:pointer;padding:.6rem 0;font-weight:550}
 summary small{font-weight:400}
 footer{padding-block:2rem 3rem;color:var(--soft);font-size:.85rem}
@@ -144,7 +145,7 @@ main,header,footer,nav{padding-inline:1rem}header{padding-top:1.5rem}
 }
 @media (max-width:22.5rem){table{font-size:.8rem}th,td{padding:.35rem .3rem}td.words,th.words{min-width:5rem}}
 @media print{
-body{font-size:10pt}main,header,footer{max-width:none;padding:0}header{padding:0}nav,.notice{display:none}
+html{font-size:10pt}body{font-size:1rem}main,header,footer{max-width:none;padding:0}header{padding:0}nav,.notice{display:none}
 section{padding:1.2rem 0 0}section+section{margin-top:1rem}
 figure,.tile,.card,tr,.row,.callout{break-inside:avoid}h2,h3,summary,caption,figcaption{break-after:avoid}
 table{font-size:8.5pt}th,td{padding:.18rem .5rem}.charts{grid-template-columns:1fr 1fr}.lead{font-size:11pt}
