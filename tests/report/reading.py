@@ -5,7 +5,6 @@ from __future__ import annotations
 from html.parser import HTMLParser
 
 VOID = {"meta", "br", "hr", "col"}
-ALLOWED_LINKS = ("#",)
 
 
 class Page(HTMLParser):
