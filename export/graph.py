@@ -61,9 +61,7 @@ def export_onnx(
     _strip(program)
     program.metadata_props.clear()
     program.metadata_props.update(sorted(metadata.items()))
-    size = sum(
-        value.const_value.nbytes for value in graph.initializers.values() if value.const_value is not None
-    )
+    size = sum(value.const_value.nbytes for value in graph.initializers.values() if value.const_value is not None)
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f"{path.name}.data")
     if size < EMBED_LIMIT:
@@ -95,15 +93,11 @@ def _sample(model: PreTrainedModel, encoded: Mapping[str, torch.Tensor], kind: s
     import torch
 
     if "input_ids" not in encoded:
-        raise InputError(
-            f"{kind}: the sample batch has no input_ids (it has: {', '.join(encoded) or 'nothing'})"
-        )
+        raise InputError(f"{kind}: the sample batch has no input_ids (it has: {', '.join(encoded) or 'nothing'})")
     sample: dict[str, Any] = {}
     for name, value in encoded.items():
         if value.dtype != torch.int64 or value.ndim != 2:
-            raise InputError(
-                f"{kind}: {name} must be int64 (batch, sequence), got {value.dtype} {tuple(value.shape)}"
-            )
+            raise InputError(f"{kind}: {name} must be int64 (batch, sequence), got {value.dtype} {tuple(value.shape)}")
         repeats = [2 if size == 1 else 1 for size in value.shape]
         sample[name] = value.repeat(*repeats).to(model.device)
     try:
@@ -112,15 +106,14 @@ def _sample(model: PreTrainedModel, encoded: Mapping[str, torch.Tensor], kind: s
     except Exception as error:
         raise InputError(f"{kind}: fails on the sample batch: {_first_line(error)}") from error
     if logits.ndim != 2:
-        raise InputError(
-            f"{kind}: its logits are {tuple(logits.shape)}; wanted one row of classes for each text"
-        )
+        raise InputError(f"{kind}: its logits are {tuple(logits.shape)}; wanted one row of classes for each text")
     return sample
 
 
 def _trace(model: PreTrainedModel, sample: dict[str, Any], kind: str) -> onnx_ir.Model:
     import torch
-    from transformers.exporters.exporter_onnx import OnnxConfig, OnnxExporter
+    from transformers.exporters.configs import OnnxConfig
+    from transformers.exporters.exporter_onnx import OnnxExporter
 
     auto = torch.export.Dim.AUTO
     flags = {
@@ -128,9 +121,7 @@ def _trace(model: PreTrainedModel, sample: dict[str, Any], kind: str) -> onnx_ir
         for name in ("use_cache", "output_attentions", "output_hidden_states")
         if getattr(model.config, name, None) is not None
     }
-    config = OnnxConfig(
-        dynamic=True, dynamic_shapes={name: {0: auto, 1: auto} for name in sample}, opset_version=OPSET
-    )
+    config = OnnxConfig(dynamic=True, dynamic_shapes={name: {0: auto, 1: auto} for name in sample}, opset_version=OPSET)
     try:
         with quiet():
             program, _ = OnnxExporter().export_program(model, {**sample, **flags}, config)
@@ -150,9 +141,7 @@ def _only_logits(program: onnx_ir.Model, kind: str) -> None:
     outputs = program.graph.outputs
     kept = [value for value in outputs if value.name == OUTPUT]
     if len(kept) != 1:
-        raise InputError(
-            f"{kind}: has no output {OUTPUT} (it has: {', '.join(str(value.name) for value in outputs)})"
-        )
+        raise InputError(f"{kind}: has no output {OUTPUT} (it has: {', '.join(str(value.name) for value in outputs)})")
     outputs[:] = kept
     RemoveUnusedNodesPass()(program)
 
@@ -164,9 +153,7 @@ def _name_axes(graph: onnx_ir.Graph, kind: str) -> None:
     for value in graph.inputs:
         fixed = [str(dim) for dim in value.shape or () if isinstance(dim, int)]
         if value.shape is None or len(value.shape) != 2 or fixed:
-            raise InputError(
-                f"{kind}: its graph takes {value.name} only as {value.shape}; it can't vary in size"
-            )
+            raise InputError(f"{kind}: its graph takes {value.name} only as {value.shape}; it can't vary in size")
         value.shape = onnx_ir.Shape(["batch", "sequence"])
     logits = graph.outputs[0]
     width = None if logits.shape is None else logits.shape[-1]
@@ -194,11 +181,7 @@ def _name_layers(graph: onnx_ir.Graph) -> None:
         node.name = scope if seen[scope] == 1 else f"{scope}#{seen[scope]}"
         for value in weights:
             wanted = f"{scope}.weight.T"
-            if (
-                str(value.name).startswith("val_")
-                and node.op_type != "Gather"
-                and wanted not in graph.initializers
-            ):
+            if str(value.name).startswith("val_") and node.op_type != "Gather" and wanted not in graph.initializers:
                 graph.initializers.pop(str(value.name))
                 value.name = wanted
                 graph.initializers.add(value)
@@ -207,12 +190,21 @@ def _name_layers(graph: onnx_ir.Graph) -> None:
 def _strip(program: onnx_ir.Model) -> None:
     """Remove what differs from machine to machine (stack traces, paths) and shapes in the tracer's own symbols."""
     graph = program.graph
-    for owner in (graph, *graph.inputs, *graph.outputs, *graph.initializers.values(), *graph.all_nodes()):
-        owner.metadata_props.clear()
-        owner.doc_string = None
-    for node in graph.all_nodes():
-        for value in node.outputs:
-            value.metadata_props.clear()
-            if not value.is_graph_output():
-                value.shape, value.type = None, None
+    nodes = list(graph.all_nodes())
+    values = [
+        *graph.inputs,
+        *graph.outputs,
+        *graph.initializers.values(),
+        *(out for node in nodes for out in node.outputs),
+    ]
+    graph.metadata_props.clear()
+    graph.doc_string = None
+    for node in nodes:
+        node.metadata_props.clear()
+        node.doc_string = None
+    for value in values:
+        value.metadata_props.clear()
+        value.doc_string = None
+        if value.producer() is not None and not value.is_graph_output():
+            value.shape, value.type = None, None
     program.doc_string = None
