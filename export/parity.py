@@ -170,7 +170,7 @@ def _largest(wanted: npt.NDArray[np.float32], result: npt.NDArray[np.float32]) -
 
 
 def _session(path: Path) -> Any:
-    import onnxruntime  # type: ignore[import-untyped]
+    import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3

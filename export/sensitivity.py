@@ -1,0 +1,64 @@
+"""Which layers int8 hurts most, found by quantizing each one alone."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from export.int8 import layers, write_int8
+
+if TYPE_CHECKING:
+    import onnx
+
+Feeds = dict[str, npt.NDArray[np.int64]]
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class LayerError:
+    """A layer, and the root mean square difference of the logits when it alone is int8 (inf where they are NaN)."""
+
+    name: str
+    error: float
+
+
+def rank_layers(
+    model: onnx.ModelProto, batches: Sequence[Feeds], on_progress: Progress | None = None
+) -> list[LayerError]:
+    """Every layer that int8 can hold, the most sensitive first.
+
+    `batches` are the graph's inputs for some real rows, int64 (batch, sequence) each; a hundred rows do.
+    `on_progress` gets a layer's name, its place from 1, and the number of layers.
+    """
+    names = layers(model)
+    wanted = _logits(model.SerializeToString(), batches)
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "one.onnx"
+        for place, name in enumerate(names, start=1):
+            if on_progress is not None:
+                on_progress(name, place, len(names))
+            write_int8(model, path, keep=[other for other in names if other != name])
+            moved = _logits(str(path), batches) - wanted
+            error = float(np.sqrt(np.mean(np.square(moved, dtype=np.float64))))
+            found.append(LayerError(name, error if np.isfinite(error) else float("inf")))
+    return sorted(found, key=lambda layer: -layer.error)
+
+
+def _logits(graph: bytes | str, batches: Sequence[Feeds]) -> npt.NDArray[np.float32]:
+    session = _open(graph)
+    return np.concatenate([session.run(None, feeds)[0] for feeds in batches])
+
+
+def _open(graph: bytes | str) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(graph, sess_options=options, providers=["CPUExecutionProvider"])
