@@ -1,0 +1,171 @@
+"""Write a bundle: graphs, tokenizer, adapter and samples into one folder, sealed and checked."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from serve.bundle import SAMPLES, TOKENIZER, Bundle, seal
+from serve.errors import InputError
+from serve.files import atomic_dir, write_bytes
+from serve.machine import cpu_model, instruction_sets
+from serve.manifest import BaseSpec, Created, InputSpec, Manifest, MeasuredOn, OutputSpec, Task, Variant
+from serve.samples import sample_outputs
+from serve.session import GraphSession
+from serve.tokenize import Row, TextTokenizer
+
+MIN_SAMPLES = 8
+FP32_TOLERANCE = 1e-4  # the same sums in another order; see export.parity
+INT8_SHARE = 0.02  # of the largest logit: a rounding that falls to the other side moves an activation by 1/255
+PACKAGES = ("numpy", "onnx", "onnxruntime", "svfit", "tokenizers", "torch", "transformers")
+
+
+@dataclass(frozen=True, slots=True)
+class VariantFiles:
+    """A graph for the bundle: `file` (named model.onnx if weights lie beside it in model.onnx.data), and its numbers.
+
+    The variant named "fp32" becomes model.onnx, any other variants/<name>/model.onnx.
+    """
+
+    name: str
+    file: Path
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    parity: Mapping[str, Any] = field(default_factory=dict)
+    latency: Mapping[str, Any] = field(default_factory=dict)
+    kept_fp32: Sequence[str] = ()
+
+    @property
+    def place(self) -> str:
+        """The file's path inside the bundle."""
+        return "model.onnx" if self.name == "fp32" else f"variants/{self.name}/model.onnx"
+
+
+def write_bundle(
+    folder: Path,
+    *,
+    name: str,
+    task: Task,
+    labels: Sequence[str],
+    inputs: InputSpec,
+    width: int,
+    variants: Sequence[VariantFiles],
+    default_variant: str,
+    tokenizer_json: Path,
+    adapter_dir: Path,
+    samples: Sequence[Row],
+    base: BaseSpec,
+    basis_id: str,
+    adapter: Mapping[str, Any] | None = None,
+    adapter_name: str = "default",
+    output: str = "logits",
+    threads: int = 1,
+    created_at: str | None = None,
+) -> Path:
+    """Assemble a bundle in a temporary folder, seal it, check it by opening it, and put it at `folder`.
+
+    `labels` in the order of the logits (none for regression), `width` the number of logits, `samples` at least
+    eight rows whose answers are stored for each variant. `adapter_dir` holds adapter.json and
+    adapter.safetensors. `created_at` is an ISO time, now by default; all else being equal only it and measured
+    latencies differ between two bundles. Raises InputError, one line, for what can't make a good bundle.
+    """
+    if len(samples) < MIN_SAMPLES:
+        raise InputError(f"bundle {name}: needs {MIN_SAMPLES} sample rows or more (got {len(samples)})")
+    if default_variant not in [variant.name for variant in variants]:
+        told = ", ".join(variant.name for variant in variants) or "none"
+        raise InputError(f"bundle {name}: no variant {default_variant!r} to be the default; there are: {told}")
+    with atomic_dir(folder) as fresh:
+        for variant in variants:
+            for part in _parts(variant.file):
+                _copy(part, (fresh / variant.place).with_name(part.name.replace(variant.file.name, "model.onnx", 1)))
+        _copy(tokenizer_json, fresh / TOKENIZER)
+        for part in ("adapter.json", "adapter.safetensors"):
+            _copy(adapter_dir / part, fresh / "adapters" / adapter_name / part)
+        spec = OutputSpec(output, width)
+        write_bytes(fresh / SAMPLES, _samples(fresh, variants, inputs, spec, samples))
+        manifest = Manifest(
+            name=name,
+            task=task,
+            labels=tuple(labels),
+            input=inputs,
+            output=spec,
+            base=base,
+            basis_id=basis_id,
+            adapter={"name": adapter_name, **(adapter or {})},
+            variants=tuple(_variant(variant, default_variant) for variant in variants),
+            default_variant=default_variant,
+            measured_on=MeasuredOn(cpu_model(), tuple(instruction_sets()), threads, _version("onnxruntime") or "?"),
+            created=Created(_version("svfit") or "0", created_at or _now(), versions()),
+        )
+        seal(fresh, manifest)
+        Bundle.open(fresh)
+    return folder
+
+
+def versions() -> dict[str, str]:
+    """Installed versions of the packages that decide a bundle's content."""
+    return {package: version for package in PACKAGES if (version := _version(package)) is not None}
+
+
+def _samples(
+    folder: Path, variants: Sequence[VariantFiles], inputs: InputSpec, output: OutputSpec, rows: Sequence[Row]
+) -> bytes:
+    tokenizer = TextTokenizer.from_file(folder / TOKENIZER, inputs)
+    outputs: dict[str, Any] = {}
+    tolerance: dict[str, float] = {}
+    for variant in variants:
+        session = GraphSession(folder / variant.place, inputs, output, threads=1)
+        logits = sample_outputs(session, tokenizer, rows)
+        outputs[variant.name] = logits.tolist()
+        largest = max(1.0, float(np.abs(logits).max()))
+        tolerance[variant.name] = round(largest * (FP32_TOLERANCE if variant.name == "fp32" else INT8_SHARE), 6)
+    listed = [[row] if isinstance(row, str) else list(row) for row in rows]
+    value = {"rows": listed, "outputs": outputs, "tolerance": tolerance}
+    text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return f"{text}\n".encode()
+
+
+def _parts(file: Path) -> list[Path]:
+    """A graph's file, and its weights where export.graph put them beside it."""
+    beside = file.with_name(f"{file.name}.data")
+    return [file, beside] if beside.exists() else [file]
+
+
+def _variant(variant: VariantFiles, default: str) -> Variant:
+    return Variant(
+        name=variant.name,
+        file=variant.place,
+        precision="fp32" if variant.name == "fp32" else "int8",
+        default=variant.name == default,
+        bytes=sum(part.stat().st_size for part in _parts(variant.file)),
+        metrics=dict(variant.metrics),
+        parity=dict(variant.parity),
+        latency=dict(variant.latency),
+        kept_fp32=tuple(variant.kept_fp32),
+    )
+
+
+def _copy(source: Path, target: Path) -> None:
+    if not source.is_file():
+        raise InputError(f"{source}: is missing; a bundle needs it as {target.name}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+    target.chmod(0o644)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
