@@ -86,8 +86,8 @@ def write_bundle(
             for part in _parts(variant.file):
                 _copy(part, (fresh / variant.place).with_name(part.name.replace(variant.file.name, "model.onnx", 1)))
         _copy(tokenizer_json, fresh / TOKENIZER)
-        for part in ("adapter.json", "adapter.safetensors"):
-            _copy(adapter_dir / part, fresh / "adapters" / adapter_name / part)
+        for piece in ("adapter.json", "adapter.safetensors"):
+            _copy(adapter_dir / piece, fresh / "adapters" / adapter_name / piece)
         spec = OutputSpec(output, width)
         write_bytes(fresh / SAMPLES, _samples(fresh, variants, inputs, spec, samples))
         manifest = Manifest(
