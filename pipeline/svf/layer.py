@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Self
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -9,6 +12,7 @@ from transformers.pytorch_utils import Conv1D
 
 from export.basis import Factors
 from export.fold import fold_weight
+from serve.errors import InputError
 
 
 def is_linear(module: nn.Module) -> bool:
@@ -85,11 +89,13 @@ class SVFLinear(nn.Module):
     def fold(self, name: str) -> None:
         """Write adapter `name` into the weight, in its own dtype; the untouched weight is kept for `unfold`.
 
-        Raises `InputError` for a value that is not finite.
+        Raises `InputError` for a value that is not finite, or one that the weight's dtype can't hold.
         """
-        merged = fold_weight(oriented_weight(self.base).float(), self.factors, self.delta[name].detach())
+        merged = fold_weight(oriented_weight(self.base), self.factors, self.delta[name].detach())
+        stored = (merged.T if isinstance(self.base, Conv1D) else merged).to(self.weight.dtype)
+        if not bool(torch.isfinite(stored).all()):
+            raise InputError(f"the folded weight does not fit into {str(stored.dtype).removeprefix('torch.')}")
         self._unfolded = self.weight.detach().clone()
-        stored = merged.T if isinstance(self.base, Conv1D) else merged
         self.weight.data.copy_(stored)
         self.folded = name
 
@@ -107,13 +113,24 @@ class SVFLinear(nn.Module):
         tokens = x.numel() // max(1, self.in_features)
         form = cheapest_form(tokens, self.out_features, self.in_features, self.S.numel())
         dtype = weight.dtype
-        U, Vh = self.U.to(dtype), self.Vh.to(dtype)
         if form == "formed":
-            return functional.linear(x, weight + ((U * delta) @ self.Vh).to(dtype), bias)
+            return functional.linear(x, weight + ((self.U * delta) @ self.Vh).to(dtype), bias)
+        U, Vh = self.U.to(dtype), self.Vh.to(dtype)
         inner = functional.linear(x, Vh)
         if form == "factored":
             return functional.linear((inner * (self.S + delta)).to(inner.dtype), U, bias)
         return functional.linear(x, weight, bias) + functional.linear((inner * delta).to(inner.dtype), U)
+
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Self:
+        """`model.half()` casts the base; the factors and every delta move with it but stay float32."""
+
+        def keep(value: torch.Tensor) -> torch.Tensor:
+            moved = fn(value)
+            return moved if moved.dtype == value.dtype else value.to(moved.device)
+
+        self.base._apply(fn, recurse)
+        super()._apply(keep, recurse)  # type: ignore[no-untyped-call]
+        return self
 
     def extra_repr(self) -> str:
         return f"in={self.in_features}, out={self.out_features}, rank={self.S.numel()}, active={self.active}"
