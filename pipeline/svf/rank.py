@@ -37,7 +37,11 @@ def choose_rank(spec: RankSpec, layer: str, S: torch.Tensor) -> int:
 
 def _rule_for(spec: Mapping[str, RankRule], layer: str) -> RankRule:
     for pattern, rule in spec.items():
-        if re.search(pattern, layer):
+        try:
+            found = re.search(pattern, layer)
+        except re.error as error:
+            raise UsageError(f"adapter.rank: {pattern!r} is no pattern ({error})") from None
+        if found:
             return rule
     raise UsageError(
         f"adapter.rank: no pattern matches layer {layer}; patterns: {', '.join(spec)}; add one such as '.*'"

@@ -19,18 +19,24 @@ def find_targets(
 
     `targets` is `"all-linear"`, a regular expression that a module's full name must match, or a list of names (a full
     name or its last parts, such as `query` or `attention.query`). Modules trained whole (`whole`, by name) are never
-    targets. Raises `UsageError` where nothing matches or a target's weight is tied to another parameter.
+    targets. Raises `UsageError` for a broken pattern, where nothing matches, or where a target's weight is tied to
+    another parameter.
     """
     candidates = {
         name: module for name, module in model.named_modules() if is_linear(module) and not _inside(name, whole)
     }
-    chosen = {name: module for name, module in candidates.items() if _matches(name, targets)}
+    try:
+        chosen = {name: module for name, module in candidates.items() if _matches(name, targets)}
+    except re.error as error:
+        raise UsageError(f"adapter.targets: {targets!r} is no pattern ({error})") from None
     if not isinstance(targets, str):
         for wanted in targets:
             if not any(_ends_with(name, wanted) for name in candidates):
                 raise UsageError(_no_match(wanted, list(candidates)))
     if not chosen:
-        raise UsageError(_no_match(str(targets), list(candidates)))
+        ending = isinstance(targets, str) and any(_ends_with(name, targets) for name in candidates)
+        hint = f"; a pattern matches the whole name; try ['{targets}'] or '.*{targets}'" if ending else ""
+        raise UsageError(_no_match(str(targets), list(candidates), hint))
     _refuse_tied(model, chosen)
     return chosen
 
@@ -49,10 +55,10 @@ def _matches(name: str, targets: str | Sequence[str]) -> bool:
     return any(_ends_with(name, wanted) for wanted in targets)
 
 
-def _no_match(wanted: str, available: list[str]) -> str:
+def _no_match(wanted: str, available: list[str], hint: str = "") -> str:
     endings = sorted({name.rsplit(".", 1)[-1] for name in available})
     close = difflib.get_close_matches(wanted, endings, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
+    hint = hint or (f"; did you mean {close[0]!r}?" if close else "")
     return f"adapter.targets: no linear layer matches {wanted!r}; available: {', '.join(endings) or 'none'}{hint}"
 
 
@@ -64,8 +70,11 @@ def _refuse_tied(model: nn.Module, chosen: dict[str, nn.Module]) -> None:
     for name, module in chosen.items():
         weight = module.weight
         names = owners.get(weight.data_ptr(), [])  # type: ignore[operator]
-        holders = {id(modules[owner.rpartition(".")[0]]) for owner in names}
-        if len(holders) > 1:
+        places = set()  # a block under two names is one place, a layer under two names of one block is two
+        for owner in names:
+            parent, _, leaf = owner.rpartition(".")[0].rpartition(".")
+            places.add((id(modules[parent]), leaf))
+        if len(places) > 1:
             others = ", ".join(owner for owner in names if not owner.startswith(f"{name}."))
             raise UsageError(
                 f"adapter.targets: the weight of {name} is tied to {others}; scaling it would change both, "
