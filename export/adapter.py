@@ -72,11 +72,12 @@ class Adapter:
         values that are not finite.
         """
         document = read_card(folder)
-        basis = Basis.from_dict(document.get("basis", {}))
+        try:
+            basis = Basis.from_dict(document.get("basis", {}))
+        except InputError as error:
+            raise InputError(f"{folder}: adapter.json: {error}") from None
         if basis.id != document.get("basis_id"):
-            raise InputError(
-                f"{folder}: adapter.json names basis {document.get('basis_id')}, but describes {basis.id}"
-            )
+            raise InputError(f"{folder}: adapter.json names basis {document.get('basis_id')}, but describes {basis.id}")
         path = folder / "adapter.safetensors"
         if path.stat().st_size > MAX_TENSOR_BYTES:
             raise InputError(f"{path}: larger than {MAX_TENSOR_BYTES} bytes, which no adapter is")
@@ -89,6 +90,8 @@ class Adapter:
             kind, _, name = key.partition(".")
             if kind not in groups:
                 raise InputError(f"{path}: unknown tensor {key}; known prefixes: delta, sigma, module")
+            if value.dtype != torch.float32:
+                raise InputError(f"{path}: {key} is {value.dtype}, an adapter is float32 throughout")
             if not bool(torch.isfinite(value).all()):
                 raise InputError(f"{path}: {key} holds NaN or infinity")
             groups[kind][name] = value
@@ -113,12 +116,12 @@ def read_card(folder: Path) -> dict[str, Any]:
         raise InputError(f"{path}: larger than {MAX_CARD_BYTES} bytes")
     try:
         document = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not valid JSON ({error})") from None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise InputError(f"{path}: not an svfit adapter (format is not {FORMAT!r})")
     if document.get("format_version") != FORMAT_VERSION:
-        raise InputError(
-            f"{path}: adapter format {document.get('format_version')}, this svfit reads {FORMAT_VERSION}"
-        )
+        raise InputError(f"{path}: adapter format {document.get('format_version')}, this svfit reads {FORMAT_VERSION}")
+    if not isinstance(document.get("card", {}), dict):
+        raise InputError(f"{path}: its card is no table")
     return document

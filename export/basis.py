@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +17,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from serve.errors import InputError
-from serve.files import sha256_json
+from serve.files import sha256_json, write_bytes
 
 
 @dataclass(frozen=True)
@@ -80,21 +81,23 @@ class Basis:
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> Basis:
-        """Raises `InputError` where the document isn't a basis."""
+        """Raises `InputError` where the document isn't a basis: also for a rank beyond the shape, or a hash that is
+        none (hashes name files of the store)."""
         try:
-            return cls(
-                {
-                    str(row["name"]): LayerBasis(
-                        (int(row["shape"][0]), int(row["shape"][1])),
-                        int(row["rank"]),
-                        str(row["weight_sha256"]),
-                        str(row["factors_sha256"]),
-                    )
-                    for row in document["layers"]
-                }
-            )
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+            return cls({str(row["name"]): _layer_from(row) for row in document["layers"]})
+        except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
             raise InputError(f"basis description is malformed: {error!r}") from None
+
+
+def _layer_from(row: Mapping[str, Any]) -> LayerBasis:
+    out, inp = (int(size) for size in row["shape"])
+    layer = LayerBasis((out, inp), int(row["rank"]), str(row["weight_sha256"]), str(row["factors_sha256"]))
+    if not 1 <= layer.rank <= min(layer.shape):
+        raise ValueError(f"rank {layer.rank} of a weight {layer.shape}")
+    for value in (layer.weight_sha256, layer.factors_sha256):
+        if not re.fullmatch("[0-9a-f]{64}", value):
+            raise ValueError(f"{value!r} is no sha256")
+    return layer
 
 
 def tensor_sha256(*tensors: torch.Tensor) -> str:
@@ -103,7 +106,7 @@ def tensor_sha256(*tensors: torch.Tensor) -> str:
     for tensor in tensors:
         flat = tensor.detach().cpu().contiguous()
         digest.update(f"{flat.dtype}{tuple(flat.shape)}".encode())
-        digest.update(memoryview(flat.view(-1).view(torch.uint8).numpy()))
+        digest.update(flat.view(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -113,7 +116,7 @@ def default_store() -> Path:
 
 
 class FactorStore:
-    """Full-rank factors on disk, one safetensors file for each weight's hash."""
+    """Full-rank factors on disk, one safetensors file for each weight's hash, with a hash of the factors inside."""
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = (root or default_store()) / "svd"
@@ -122,23 +125,23 @@ class FactorStore:
         return self.root / f"{weight_sha256}.safetensors"
 
     def get(self, weight_sha256: str) -> Factors | None:
-        """The stored factors, or None when absent or unreadable (an unreadable file is computed anew)."""
+        """The stored factors, or None when absent or damaged (a damaged file is computed anew)."""
         path = self.path(weight_sha256)
         if not path.is_file():
             return None
         try:
             with safe_open(path, framework="pt") as file:
-                return Factors(file.get_tensor("U"), file.get_tensor("S"), file.get_tensor("Vh"))
+                named = (file.metadata() or {}).get("sha256")
+                U, S, Vh = (file.get_tensor(name) for name in ("U", "S", "Vh"))
         except (SafetensorError, OSError):
             return None
+        return Factors(U, S, Vh) if tensor_sha256(U, S, Vh) == named else None
 
     def put(self, weight_sha256: str, factors: Factors) -> None:
         """Store factors; a reader sees the whole file or none."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        path = self.path(weight_sha256)
-        fresh = path.with_suffix(f".{os.getpid()}.tmp")
-        save_file({"U": factors.U, "S": factors.S, "Vh": factors.Vh}, str(fresh))
-        fresh.replace(path)
+        tensors = {"U": factors.U, "S": factors.S, "Vh": factors.Vh}
+        metadata = {"sha256": tensor_sha256(*tensors.values())}
+        write_bytes(self.path(weight_sha256), save(tensors, metadata))
 
     def load(self, basis: Basis) -> Iterator[tuple[str, Factors]]:
         """Each layer's factors at the basis's rank, a layer at a time.
