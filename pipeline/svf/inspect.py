@@ -2,16 +2,135 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from export.adapter import Adapter
-from pipeline.svf.rank import effective_rank, energy_share
-from serve.errors import InputError
+from export.basis import FactorStore
+from pipeline.model.load import load
+from pipeline.model.source import Source
+from pipeline.svf.decompose import Progress, decompose
+from pipeline.svf.rank import RankSpec, choose_rank, effective_rank, energy_share
+from pipeline.svf.targets import find_targets
+from serve.errors import InputError, UsageError
 
 TOP = 5
+RANKS = (8, 32, 128)
+SHARES = (0.9, 0.99)
+
+
+def inspect_model(
+    source: Source,
+    *,
+    rank: RankSpec = "full",
+    layers: str | None = None,
+    store: FactorStore | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """The spectrum of every weight that SVFit would scale in a base model, named as an adapter names them.
+
+    `layers` is a regular expression searched in the names. Factors come from the store where it has them and are put
+    there where not (`computed` says how many were decomposed). `basis_id` and `values` are those of an adapter of this
+    `rank` on these layers. Raises `InputError` for a model that can't be read, `UsageError` where no layer is left.
+    """
+    loaded = load(source, [])
+    store = store or FactorStore()
+    targets = _named(find_targets(loaded.model, "all-linear", loaded.whole), layers)
+    found = decompose(targets, rank, store, progress)
+    return {
+        "kind": "model",
+        "name": source.name,
+        "folder": str(source.folder),
+        "sha256": source.sha256(),
+        "pooling": loaded.pooling,
+        "trained_whole": list(loaded.whole),
+        "rank": rank,
+        "basis_id": found.basis.id,
+        "values": found.basis.size,
+        "computed": found.computed,
+        "seconds": found.seconds,
+        "cache": str(store.root),
+        "layers": [
+            {"name": name, "shape": list(layer.shape), "rank": layer.rank, **spectrum(found.spectra[name], layer.rank)}
+            for name, layer in found.basis.layers.items()
+        ],
+    }
+
+
+def spectrum(S: torch.Tensor, rank: int, points: int = 64) -> dict[str, Any]:
+    """What a weight's singular values `S (n,)`, descending, say: largest, median, smallest, and where the energy is.
+
+    `captured` is the share of the energy at `rank`, `energy` at a few ranks, `rank_for` the ranks that hold a share.
+    """
+    values = S.double()
+    index = sample_index(S.numel(), points)
+    return {
+        "count": S.numel(),
+        "max": float(values[0]),
+        "median": float(values.median()),
+        "min": float(values[-1]),
+        "captured": energy_share(S, rank),
+        "effective_rank": effective_rank(S),
+        "energy": {str(r): energy_share(S, r) for r in RANKS if r < S.numel()},
+        "rank_for": {str(share): choose_rank(share, "", S) for share in SHARES},
+        "index": index,
+        "spectrum": values[index].tolist(),
+    }
+
+
+def inspect_adapter(folder: Path, *, layers: str | None = None) -> dict[str, Any]:
+    """What a saved adapter is, and how far it moved each layer's singular values; needs neither base nor cache.
+
+    `relative` is `|delta| / |sigma|` of a layer. `top` lists the directions that moved most in all of its layers.
+    Raises as `Adapter.load`, and `UsageError` where `layers` (a regular expression) matches none.
+    """
+    adapter = Adapter.load(folder)
+    rows = []
+    for name, layer in _named(adapter.basis.layers, layers).items():
+        delta, sigma = adapter.delta[name].double(), adapter.sigma[name].double()
+        rows.append(
+            {
+                "name": name,
+                "shape": list(layer.shape),
+                "rank": layer.rank,
+                "moved": int((delta != 0).sum()),
+                "relative": float(delta.norm() / sigma.norm().clamp(min=torch.finfo(torch.float64).tiny)),
+                **movement(sigma, delta),
+            }
+        )
+    top = sorted(
+        ({"layer": row["name"], **entry} for row in rows for entry in row["top"]),
+        key=lambda entry: -abs(entry["became"] - entry["was"]),
+    )
+    return {
+        "kind": "adapter",
+        "folder": str(folder),
+        "basis_id": adapter.basis.id,
+        "values": adapter.size,
+        "whole": {name: list(value.shape) for name, value in sorted(adapter.modules.items())},
+        "bytes": (folder / "adapter.safetensors").stat().st_size,
+        "card": dict(adapter.card),
+        "delta_rms": float(torch.cat([adapter.delta[row["name"]].double() for row in rows]).square().mean().sqrt()),
+        "delta_max": max(row["delta_max"] for row in rows),
+        "top": top[: 2 * TOP],
+        "layers": rows,
+    }
+
+
+def _named(layers: Mapping[str, Any], pattern: str | None) -> dict[str, Any]:
+    if pattern is None:
+        return dict(layers)
+    try:
+        kept = {name: layer for name, layer in layers.items() if re.search(pattern, name)}
+    except re.error as error:
+        raise UsageError(f"--layers {pattern}: not a regular expression ({error})") from None
+    if not kept:
+        raise UsageError(f"--layers {pattern}: matches none of the {len(layers)} layers, such as {next(iter(layers))}")
+    return kept
 
 
 def layer_spectra(adapter: Adapter, spectra: Mapping[str, torch.Tensor], points: int = 64) -> list[dict[str, Any]]:

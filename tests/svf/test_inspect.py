@@ -1,0 +1,161 @@
+"""`svfit inspect` on a model, an adapter and a bundle."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from bridge_models import tiny
+from click.testing import CliRunner, Result
+from transformers import PreTrainedTokenizerFast
+
+from export.basis import FactorStore
+from pipeline.cli import main
+from pipeline.model.source import resolve
+from pipeline.svf import wrap
+from pipeline.svf.inspect import inspect_adapter, inspect_model
+from serve.errors import UsageError
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "helpers"))
+
+from tiny_bundle import make_bundle
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SVFIT_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def model_folder(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> Path:
+    folder = tmp_path / "model"
+    tiny("bert").save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def adapter_folder(tmp_path: Path, cache: Path) -> Path:
+    svfit = wrap(tiny("bert"), store=FactorStore(cache), rank=4)
+    svfit.add("default")
+    first = next(iter(svfit.layers.values()))
+    with torch.no_grad():
+        first.delta["default"].copy_(torch.tensor([0.0, -0.5, 0.25, 0.0]))
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    svfit.save(folder, "default", {"task": "text-classification", "labels": ["a", "b", "c"]})
+    return folder
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["inspect", *map(str, arguments)])
+
+
+def document(*arguments: object) -> Any:
+    result = run(*arguments, "--json")
+    assert result.exit_code == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def test_a_model_shows_each_weights_spectrum(model_folder: Path) -> None:
+    found = document(model_folder, "--rank", 2)
+    row = found["layers"][0]
+    weight = tiny("bert").get_submodule(row["name"]).weight
+    values = torch.linalg.svdvals(weight.detach().double())
+    assert found["kind"] == "model"
+    assert len(found["layers"]) == 13
+    assert row["name"] == "bert.encoder.layer.0.attention.self.query"
+    assert row["max"] == pytest.approx(float(values[0]), rel=1e-6)
+    assert row["min"] == pytest.approx(float(values[-1]), rel=1e-4)
+    assert row["captured"] == pytest.approx(float(values[:2].square().sum() / values.square().sum()), rel=1e-6)
+    assert row["energy"]["8"] == pytest.approx(float(values[:8].square().sum() / values.square().sum()), rel=1e-6)
+    assert row["rank_for"]["0.9"] < row["rank_for"]["0.99"] <= 16
+    assert found["values"] == 26
+
+
+def test_the_second_look_finds_the_factors_and_says_so(model_folder: Path) -> None:
+    first, second = run(model_folder), run(model_folder)
+    assert "13 of 13 weights decomposed" in first.stderr
+    assert "no SVD computed" in second.stderr
+    assert "encoder.layer.1.output.dense" in second.stdout
+    assert run(model_folder, "--quiet").stderr == ""
+
+
+def test_a_models_basis_is_the_one_that_wrapping_it_gives(model_folder: Path, cache: Path) -> None:
+    found = inspect_model(resolve(str(model_folder)), rank=0.9, store=FactorStore(cache))
+    svfit = wrap(tiny("bert"), rank=0.9, whole=found["trained_whole"], store=FactorStore(cache))
+    assert svfit.basis.id == found["basis_id"]
+    assert svfit.found.computed == 0
+
+
+def test_layers_narrows_and_refuses_what_matches_nothing(model_folder: Path) -> None:
+    found = document(model_folder, "--layers", r"layer\.1\.")
+    assert {row["name"].split(".")[3] for row in found["layers"]} == {"1"}
+    nothing, broken = run(model_folder, "--layers", "decoder"), run(model_folder, "--layers", "(")
+    assert nothing.exit_code == broken.exit_code == 2
+    assert "matches none of the 13 layers" in nothing.stderr
+    assert "not a regular expression" in broken.stderr
+
+
+@pytest.mark.parametrize(("rank", "told"), [("some", "use a number"), ("0", "must be > 0"), ("1.5", "between 0 and 1")])
+def test_a_rank_that_is_none_is_refused(model_folder: Path, rank: str, told: str) -> None:
+    result = run(model_folder, "--rank", rank)
+    assert result.exit_code == 2
+    assert told in result.stderr
+
+
+def test_an_adapter_shows_what_moved_most(adapter_folder: Path) -> None:
+    found = inspect_adapter(adapter_folder)
+    row = found["layers"][0]
+    assert found["values"] == 52
+    assert found["card"]["labels"] == ["a", "b", "c"]
+    assert row["moved"] == 2
+    assert row["delta_max"] == 0.5
+    assert 0 < row["relative"] < 1
+    assert [(entry["layer"], entry["index"]) for entry in found["top"]] == [(row["name"], 1), (row["name"], 2)]
+    assert found["top"][0]["became"] == pytest.approx(found["top"][0]["was"] - 0.5)
+    assert found["layers"][1]["delta_rms"] == 0
+    assert found["whole"] == {"classifier.weight": [3, 16], "classifier.bias": [3]}
+
+
+def test_an_adapter_prints_as_a_table(adapter_folder: Path) -> None:
+    result = run(adapter_folder)
+    assert result.exit_code == 0, result.stderr
+    assert "52 singular values, 51 in modules trained whole" in result.stdout
+    assert "-0.5" in result.stdout
+    assert "text-classification" in result.stdout
+
+
+def test_layers_that_an_adapter_lacks_are_refused(adapter_folder: Path) -> None:
+    with pytest.raises(UsageError, match="matches none"):
+        inspect_adapter(adapter_folder, layers="decoder")
+
+
+def test_a_bundle_shows_its_variants(tmp_path: Path) -> None:
+    folder = make_bundle(tmp_path / "bundle")
+    found = document(folder)
+    assert found["kind"] == "bundle"
+    assert found["labels"]
+    assert found["bytes"] > 0
+    printed = run(folder)
+    assert printed.exit_code == 0, printed.stderr
+    assert "fp32 (default)" in printed.stdout
+
+
+def test_options_that_say_nothing_about_a_target_are_refused(adapter_folder: Path, tmp_path: Path) -> None:
+    folder = make_bundle(tmp_path / "bundle")
+    for arguments in ((adapter_folder, "--rank", 2), (folder, "--rank", 2), (folder, "--layers", "x")):
+        result = run(*arguments)
+        assert result.exit_code == 2
+        assert "is about a model" in result.stderr
+
+
+def test_a_target_that_is_nothing_is_told(tmp_path: Path) -> None:
+    result = run(tmp_path)
+    assert result.exit_code == 1
+    assert "no config.json" in result.stderr
