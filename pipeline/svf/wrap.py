@@ -12,7 +12,7 @@ from torch import nn
 from export.adapter import Adapter
 from export.basis import Basis, Factors, FactorStore, tensor_sha256
 from pipeline.svf.decompose import Decomposition, Progress, decompose
-from pipeline.svf.layer import SVFLinear, oriented_weight
+from pipeline.svf.layer import SVFLinear, is_linear, oriented_weight
 from pipeline.svf.rank import RankSpec
 from pipeline.svf.targets import find_targets
 from serve.errors import InputError, UsageError
@@ -129,18 +129,25 @@ class SVFit:
         return adapter
 
     def fold(self, name: str) -> None:
-        """Write an adapter into the weights (it becomes active). Folding the folded one again changes nothing."""
+        """Write an adapter into the weights (it becomes active). Folding the folded one again changes nothing.
+
+        Raises `InputError` for values that are not finite or don't fit the weights' dtype; then no layer is folded.
+        """
         self._known(name)
         if self.folded == name:
             return
         if self.folded is not None:
             raise UsageError(f"adapter {self.folded!r} is folded into the weights; unfold it first")
-        for key, layer in self.layers.items():
-            if not bool(torch.isfinite(layer.delta[name]).all()):
-                raise InputError(f"adapter {name!r}: delta of {key} holds NaN or infinity; it can't be folded")
         self.activate(name)
-        for layer in self.layers.values():
-            layer.fold(name)
+        for key, value in self._current_whole().items():
+            if not bool(torch.isfinite(value).all()):
+                raise InputError(f"adapter {name!r}: {key} holds NaN or infinity; it can't be folded")
+        for key, layer in self.layers.items():
+            try:
+                layer.fold(name)
+            except InputError as error:
+                self.unfold()
+                raise InputError(f"adapter {name!r}: layer {key}: {error}") from None
         self.folded = name
 
     def unfold(self) -> None:
@@ -203,8 +210,11 @@ def wrap(
 
     `whole` names the modules trained whole (default: what lies outside the base model, the head). With `basis` that
     very basis is taken from the store, else it is computed (or found) at `rank`. Raises `UsageError` for targets that
-    match nothing or are tied, `InputError` where the model's weights aren't those of `basis`.
+    match nothing or are tied or a model that is wrapped already, `InputError` where the model's weights aren't those
+    of `basis`.
     """
+    if any(isinstance(module, SVFLinear) for module in model.modules()):
+        raise UsageError("the model is wrapped already; add another adapter to the SVFit that holds it")
     heads = head_modules(model) if whole is None else list(whole)
     missing = [name for name in heads if name not in dict(model.named_modules())]
     if missing:
@@ -224,16 +234,21 @@ def wrap(
 
 
 def head_modules(model: nn.Module) -> list[str]:
-    """The modules outside a transformers model's base model: its head, which every task trains whole."""
+    """The modules outside a transformers model's base model: its head, which every task trains whole.
+
+    None for a bare model.
+    """
     prefix = getattr(model, "base_model_prefix", "")
+    if not prefix or not hasattr(model, prefix):
+        return []
     return [name for name, child in model.named_children() if name != prefix and any(True for _ in child.parameters())]
 
 
 def _given(model: nn.Module, basis: Basis, store: FactorStore) -> Decomposition:
     modules = dict(model.named_modules())
     for name, layer in basis.layers.items():
-        if name not in modules:
-            raise InputError(f"basis {basis.id[:12]} has layer {name}, which this model lacks")
+        if name not in modules or not is_linear(modules[name]):
+            raise InputError(f"basis {basis.id[:12]} has the linear layer {name!r}, which this model lacks")
         if tensor_sha256(oriented_weight(modules[name])) != layer.weight_sha256:
             raise InputError(f"basis {basis.id[:12]} belongs to other base weights: layer {name} differs")
     factors: dict[str, Factors] = dict(store.load(basis))
@@ -246,7 +261,7 @@ def _extra_parameters(model: nn.Module, bias: bool, layernorm: bool) -> list[str
     norms = [
         name
         for name, module in model.named_modules()
-        if isinstance(module, nn.LayerNorm) or "norm" in type(module).__name__.lower()
+        if "norm" in type(module).__name__.lower() and not any(True for _ in module.children())
     ]
     for name, _ in model.named_parameters():
         inside_norm = any(name.startswith(f"{norm}.") for norm in norms)
