@@ -1,0 +1,102 @@
+"""Measure an ONNX file on the run's rows, through the tokenization that a device has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from export.adapter import read_card
+from pipeline.data import Split
+from pipeline.stages.context import Context
+from pipeline.train.metrics import detail, headline
+from serve.manifest import InputSpec, OutputSpec
+from serve.session import GraphSession
+from serve.tokenize import Row, TextTokenizer
+
+BATCH = 16
+MEASURED = 32
+Batches = list[tuple[npt.NDArray[np.intp], dict[str, npt.NDArray[np.int64]]]]
+"""Places of rows, and their inputs."""
+
+
+class Evaluation:
+    """Tokenizes the validation and test rows once; each graph is then run on them."""
+
+    def __init__(self, context: Context, inputs: InputSpec) -> None:
+        card = read_card(context.path("adapter"))["card"]
+        self.task: str = card["task"]
+        self.labels: list[str] = card["labels"]
+        self.metric = headline(self.task, context.config.train.metric)
+        if self.metric == "loss":
+            self.metric = headline(self.task)
+        self.inputs = inputs
+        self.output = OutputSpec("logits", max(1, len(self.labels)))
+        self.tokenizer = TextTokenizer.from_file(context.path("merged") / "tokenizer.json", inputs)
+        dataset = context.dataset
+        self.splits: dict[str, tuple[Split, Batches]] = {
+            split.name: (split, _batches(self.tokenizer, split))
+            for split in (dataset.validation, dataset.test)
+            if split
+        }
+
+    def metrics(self, graph: Path, split: str) -> dict[str, Any]:
+        """All metrics of one split, per class and confusion included."""
+        rows, batches = self.splits[split]
+        return detail(self.task, self.labels, self._logits(graph, len(rows.labels), batches), rows.labels)
+
+    def every(self, graph: Path) -> dict[str, dict[str, Any]]:
+        """Split name → metrics."""
+        return {split: self.metrics(graph, split) for split in self.splits}
+
+    def headline(self, graph: Path) -> float:
+        """The deciding metric on the validation rows, in 0 to 1."""
+        return float(self.metrics(graph, "validation")[self.metric])
+
+    def difference(self, first: Path, second: Path) -> float:
+        """Largest absolute difference of two graphs' logits on the validation rows."""
+        rows, batches = self.splits["validation"]
+        logits = [self._logits(graph, len(rows.labels), batches) for graph in (first, second)]
+        return float(np.abs(logits[0] - logits[1]).max())
+
+    def median_row(self) -> dict[str, npt.NDArray[np.int64]]:
+        """The validation row of median length in characters, alone in its batch."""
+        rows = as_rows(self.splits["validation"][0])
+        return self.tokenizer([sorted(rows, key=_length)[len(rows) // 2]])
+
+    def feeds(self, split: str, batch: int) -> list[dict[str, npt.NDArray[np.int64]]]:
+        """Some of a split's real rows in batches of `batch`, spread over its lengths, for ranking layers."""
+        rows = as_rows(self.splits[split][0])
+        count = min(MEASURED, len(rows) // batch or 1)
+        places = np.linspace(0, max(0, len(rows) - batch), count).astype(int)
+        return [self.tokenizer(rows[start : start + batch]) for start in places]
+
+    def _logits(
+        self,
+        graph: Path,
+        rows: int,
+        batches: Batches,
+    ) -> npt.NDArray[np.float32]:
+        session = GraphSession(graph, self.inputs, self.output)
+        logits = np.empty((rows, self.output.width), dtype=np.float32)
+        for places, feeds in batches:
+            logits[places] = session.run(feeds)
+        return logits
+
+
+def as_rows(split: Split) -> list[Row]:
+    """The split's texts as a bundle takes them."""
+    return [row[0] if len(row) == 1 else (row[0], row[1]) for row in split.texts]
+
+
+def _batches(tokenizer: TextTokenizer, split: Split) -> Batches:
+    rows = as_rows(split)
+    order = np.argsort([_length(row) for row in rows], kind="stable")
+    places = [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
+    return [(place, tokenizer([rows[index] for index in place])) for place in places]
+
+
+def _length(row: Row) -> int:
+    return len(row) if isinstance(row, str) else len(row[0]) + len(row[1])

@@ -1,0 +1,86 @@
+"""Stage `export`: the merged model as an ONNX graph that answers as PyTorch does."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from export.adapter import read_card
+from export.graph import export_onnx
+from export.parity import check_parity, gate_parity, random_batches, summary
+from pipeline.model.load import load_merged, load_tokenizer
+from pipeline.stages.context import Context, read_result
+from pipeline.stages.evaluate import Evaluation
+from pipeline.stages.record import versions
+from pipeline.train.rows import Collator, Rows
+from serve.files import write_json
+from serve.manifest import InputSpec
+
+GRAPH = "model.onnx"
+
+
+def export(context: Context, folder: Path) -> dict[str, Any]:
+    """Writes model.onnx and export.json. Raises `GateError` where parity fails."""
+    document = read_card(context.path("adapter"))
+    card = document["card"]
+    model = load_merged(context.path("merged"))
+    tokenizer = load_tokenizer(context.path("merged"))
+    sample = context.dataset.validation
+    rows = Rows(tokenizer, sample.texts[:2], sample.labels[:2], card["max_length"])
+    encoded = Collator(tokenizer, card["task"])([rows[index] for index in range(len(rows))])
+    encoded.pop("labels")
+    graph = folder / GRAPH
+    context.say("tracing the graph")
+    info = export_onnx(
+        model,
+        encoded,
+        graph,
+        {
+            "svfit.task": card["task"],
+            "svfit.labels": json.dumps(card["labels"], ensure_ascii=False),
+            "svfit.base": card["base"]["name"],
+            "svfit.basis_id": document["basis_id"],
+            "svfit.versions": json.dumps(versions(), sort_keys=True),
+        },
+    )
+    batches = random_batches(
+        info.inputs,
+        vocabulary=int(model.config.vocab_size),
+        pad_id=int(tokenizer.pad_token_id),
+        max_length=card["max_length"],
+        padding_side=tokenizer.padding_side,
+        pad_type_id=tokenizer.pad_token_type_id,
+        type_vocabulary=int(getattr(model.config, "type_vocab_size", 1) or 1),
+        seed=context.config.train.seed,
+    )
+    compared = check_parity(model, graph, batches, context.config.export.parity)
+    gate_parity(compared)
+    inputs = InputSpec(
+        text=len(sample.texts[0]),
+        names=info.inputs,
+        max_length=card["max_length"],
+        pad_id=int(tokenizer.pad_token_id),
+        pad_type_id=tokenizer.pad_token_type_id,
+        pad_token=str(tokenizer.pad_token),
+        padding_side=cast(Literal["left", "right"], tokenizer.padding_side),
+    )
+    context.say("measuring fp32")
+    found = Evaluation(context, inputs)
+    result = {
+        "graph": {"inputs": list(info.inputs), "output": info.output, "opset": info.opset, "bytes": info.bytes},
+        "inputs": asdict(inputs),
+        "parity": summary(compared),
+        "rows": [asdict(row) for row in compared],
+        "metrics": found.every(graph),
+        "metric": found.metric,
+    }
+    write_json(folder / "export.json", result)
+    return {"parity": result["parity"], "bytes": info.bytes, "graph": str(context.path("export") / GRAPH)}
+
+
+def input_spec(context: Context) -> InputSpec:
+    """What the exported graph takes, as `export` recorded it."""
+    recorded = read_result(context.path("export"), "export.json")["inputs"]
+    return InputSpec(**(recorded | {"names": tuple(recorded["names"])}))

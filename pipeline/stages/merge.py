@@ -1,0 +1,65 @@
+"""Stage `merge`: the adapter folded into the base model's weights, checked against the unfolded model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from export.adapter import Adapter
+from export.basis import FactorStore
+from pipeline.model.load import load
+from pipeline.stages.context import Context
+from pipeline.svf import wrap
+from pipeline.train.rows import Collator, Rows
+from serve.errors import GateError, InputError
+from serve.files import write_json
+
+LIMIT = 1e-5
+"""Relative: the fold is computed in float64 and rounded once, so what remains is float32 summation order."""
+SAMPLE = 16
+
+
+def merge(context: Context, folder: Path) -> dict[str, Any]:
+    """Writes the merged model in float32 as transformers saves one, its tokenizer, and merge.json.
+
+    Raises `GateError` where merged and unmerged outputs differ by more than 1e-5 of the largest output.
+    """
+    adapter = Adapter.load(context.path("adapter"))
+    card = adapter.card
+    if card["base"]["sha256"] != context.source.sha256():
+        raise InputError(
+            f"{context.path('adapter')}: trained on {card['base']['name']}, whose weights have changed since"
+        )
+    loaded = load(context.source, card["labels"], pooling=card["pooling"], dropout=card["dropout"])
+    svfit = wrap(
+        loaded.model,
+        whole=card["whole_modules"],
+        train_bias=card["train_bias"],
+        train_layernorm=card["train_layernorm"],
+        store=FactorStore(),
+        basis=adapter.basis,
+    )
+    svfit.load(adapter, "default")
+    svfit.activate("default")
+    loaded.model.eval()
+    sample = context.dataset.validation
+    rows = Rows(loaded.tokenizer, sample.texts[:SAMPLE], sample.labels[:SAMPLE], card["max_length"])
+    batch = Collator(loaded.tokenizer, card["task"])([rows[index] for index in range(len(rows))])
+    batch.pop("labels")
+    with torch.no_grad():
+        before = loaded.model(**batch).logits
+        svfit.fold("default")
+        model = svfit.merged()
+        after = model(**batch).logits
+    relative = float((after - before).abs().max() / before.abs().max().clamp(min=1e-12))
+    if not relative <= LIMIT:
+        raise GateError(
+            f"merge: merged and unmerged outputs differ by {relative:.2e} of the largest; allowed {LIMIT:.0e}"
+        )
+    loaded.model.save_pretrained(folder)
+    loaded.tokenizer.save_pretrained(folder)
+    result = {"max_relative": relative, "limit": LIMIT, "rows": len(rows)}
+    write_json(folder / "merge.json", result)
+    return {"max_relative": relative, "merged": str(context.path("merged"))}

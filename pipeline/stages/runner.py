@@ -1,0 +1,58 @@
+"""The stages of a run in order, and which of them are still to do."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from pipeline.config import Config
+from pipeline.stages.bundle import bundle
+from pipeline.stages.context import Context, Stage, execute, is_done
+from pipeline.stages.export import export
+from pipeline.stages.finetune import finetune
+from pipeline.stages.merge import merge
+from pipeline.stages.quantize import quantize
+from pipeline.stages.quiet import quiet_libraries
+from pipeline.stages.record import write_config
+from pipeline.stages.report import write_report
+
+STAGES = (
+    Stage("adapter", "finetune", (), ("model", "data", "adapter", "train"), finetune),
+    Stage("merged", "merge", ("adapter",), (), merge),
+    Stage("export", "export", ("merged",), ("export",), export),
+    Stage("quantize", "quantize", ("export",), ("quantize",), quantize),
+    Stage("bundle", "bundle", ("export", "quantize"), (), bundle),
+)
+
+
+def run(config: Config, folder: Path, *, fresh: bool, console: Console) -> dict[str, Any]:
+    """Do every stage that isn't done, then write the report; gives the report's document."""
+    context = Context(config, folder, console)
+    with quiet_libraries():
+        if fresh:
+            for stage in STAGES:
+                shutil.rmtree(context.path(stage.name), ignore_errors=True)
+            for path in folder.glob(".checkpoints-*"):
+                shutil.rmtree(path, ignore_errors=True)
+        write_config(context)
+        for number, stage in enumerate(STAGES, 1):
+            if is_done(stage, context):
+                context.say(f"[{number}/{len(STAGES)}] {stage.command}: done before, kept")
+                continue
+            context.say(f"[{number}/{len(STAGES)}] {stage.command}")
+            execute(stage, context)
+        return write_report(context)
+
+
+def run_stage(name: str, config: Config, folder: Path, *, console: Console) -> dict[str, Any]:
+    """Do one stage, whether or not it was done before; gives its summary."""
+    context = Context(config, folder, console)
+    with quiet_libraries():
+        if name == "report":
+            return write_report(context)
+        stage = next(stage for stage in STAGES if stage.command == name)
+        write_config(context)
+        return execute(stage, context)
