@@ -142,7 +142,7 @@ class TrainSection(Section):
     seed: int = Field(default=0, ge=0, lt=2**32, description="of the split, the order and the new weights")
     batch_size: int = Field(default=32, gt=0, description="rows a step and device")
     learning_rate: float = Field(default=0.03, gt=0, description="of the singular values")
-    head_learning_rate: float = Field(default=0.003, gt=0, description="of the head and what else is trained whole")
+    head_learning_rate: float = Field(default=0.01, gt=0, description="of the head and what else is trained whole")
     weight_decay: float = Field(default=0.0, ge=0, description="of the head; singular values are never decayed")
     warmup: float = Field(default=0.06, ge=0, lt=1, description="share of the steps in which the rate rises")
     schedule: Literal["linear", "cosine", "constant"] = Field(

@@ -14,7 +14,7 @@ class Plan:
     batch_size: int = 32
     gradient_accumulation: int = 1
     learning_rate: float = 0.03
-    head_learning_rate: float = 0.003
+    head_learning_rate: float = 0.01
     weight_decay: float = 0.0
     warmup: float = 0.06
     schedule: str = "linear"

@@ -61,7 +61,7 @@ def test_defaults_are_the_documented_ones(tmp_path: Path) -> None:
             "seed": 0,
             "batch_size": 32,
             "learning_rate": 0.03,
-            "head_learning_rate": 0.003,
+            "head_learning_rate": 0.01,
             "weight_decay": 0.0,
             "warmup": 0.06,
             "schedule": "linear",
