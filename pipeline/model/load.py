@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -63,16 +64,21 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError, ImportError) as error:
         raise InputError(f"{folder}: no tokenizer that transformers can read ({_first_line(error)})") from None
+    if len(tokenizer) <= len(tokenizer.all_special_ids):  # transformers makes an empty one where files are missing
+        raise InputError(f"{folder}: has no tokenizer files (tokenizer.json, or a vocabulary)")
     if not tokenizer.is_fast:
         raise InputError(f"{folder}: its tokenizer has no fast form (tokenizer.json), which a device needs")
     return tokenizer
 
 
 def load_merged(folder: Path) -> PreTrainedModel:
-    """A model that `merge` wrote, in evaluation mode."""
-    config = AutoConfig.from_pretrained(folder)
-    kind: Any = PooledClassifier if hasattr(config, "svfit_pooling") else AutoModelForSequenceClassification
-    model: PreTrainedModel = kind.from_pretrained(folder, config=config)
+    """A model that `merge` wrote, in evaluation mode. Raises `InputError` where it can't be read."""
+    try:
+        config = AutoConfig.from_pretrained(folder)
+        kind: Any = PooledClassifier if hasattr(config, "svfit_pooling") else AutoModelForSequenceClassification
+        model: PreTrainedModel = kind.from_pretrained(folder, config=config)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise InputError(f"{folder}: no merged model that transformers can read ({_first_line(error)})") from None
     model.eval()
     return model
 
@@ -92,17 +98,26 @@ def _with_own_head(source: Source, config: PretrainedConfig) -> tuple[PreTrained
         )
     except ValueError as error:
         raise InputError(f"model.base: {source.name} has no sequence classifier ({_first_line(error)})") from None
+    except (OSError, SafetensorError) as error:
+        raise _unreadable(source, error) from None
     return model, set(report["missing_keys"])
 
 
 def _encoder(source: Source, config: PretrainedConfig) -> nn.Module:
     try:
-        encoder: nn.Module = AutoModel.from_pretrained(
-            source.folder, config=config, add_pooling_layer=False, dtype="float32"
-        )
-    except TypeError:
-        encoder = AutoModel.from_pretrained(source.folder, config=config, dtype="float32")
+        try:
+            encoder: nn.Module = AutoModel.from_pretrained(
+                source.folder, config=config, add_pooling_layer=False, dtype="float32"
+            )
+        except TypeError:  # an architecture whose models never have a pooler
+            encoder = AutoModel.from_pretrained(source.folder, config=config, dtype="float32")
+    except (OSError, ValueError, SafetensorError) as error:
+        raise _unreadable(source, error) from None
     return encoder
+
+
+def _unreadable(source: Source, error: Exception) -> InputError:
+    return InputError(f"model.base: {source.name}: transformers can't read its weights ({_first_line(error)})")
 
 
 def _whole_modules(model: PreTrainedModel, missing: set[str]) -> tuple[str, ...]:

@@ -24,8 +24,8 @@ class Source:
 
     @property
     def config(self) -> dict[str, Any]:
-        document = json.loads((self.folder / "config.json").read_text("utf-8"))
-        return document if isinstance(document, dict) else {}
+        """`config.json`. Raises `InputError` where it is no JSON object."""
+        return _read_object(self.folder / "config.json")
 
     def sha256(self) -> str:
         """Hash over the names and contents of the weight files and the configuration."""
@@ -40,18 +40,21 @@ class Source:
     def pooling(self) -> str | None:
         """How a sentence-transformers checkpoint says it pools: `mean`, `cls`, or None where it doesn't say.
 
-        Raises `InputError` for a way of pooling that svfit doesn't have.
+        Raises `InputError` for a way of pooling that svfit doesn't have, or several at once.
         """
         path = self.folder / "1_Pooling" / "config.json"
         if not path.is_file():
             return None
-        modes = json.loads(path.read_text("utf-8"))
-        if modes.get("pooling_mode_mean_tokens") or modes.get("pooling_mode") == "mean":
+        document = _read_object(path)
+        modes = {key.removeprefix("pooling_mode_") for key, on in document.items() if on is True and "_mode_" in key}
+        modes |= {str(document["pooling_mode"])} if document.get("pooling_mode") else set()
+        if modes <= {"mean", "mean_tokens"} and modes:
             return "mean"
-        if modes.get("pooling_mode_cls_token") or modes.get("pooling_mode") == "cls":
+        if modes <= {"cls", "cls_token"} and modes:
             return "cls"
         raise InputError(
-            f"{path}: pools in a way svfit doesn't have (it has mean and cls); set model.pooling to choose one"
+            f"{path}: pools by {', '.join(sorted(modes)) or 'nothing'}, svfit has mean or cls; "
+            "set model.pooling to choose one"
         )
 
 
@@ -72,12 +75,24 @@ def resolve(base: str, revision: str | None = None) -> Source:
     return Source(base, _hub_folder(base, revision))
 
 
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not readable JSON ({error})") from None
+    if not isinstance(document, dict):
+        raise InputError(f"{path}: not a JSON object")
+    return document
+
+
 def _package_folder(package: str) -> Path:
-    spec = importlib.util.find_spec(package.replace("-", "_"))
-    if spec is None or spec.origin is None:
-        raise InputError(f"model.base: the package {package} is not installed here; try: pip install {package}")
-    root = Path(spec.origin).parent
-    found = sorted(path.parent for path in root.rglob("config.json") if any(path.parent.glob("*.safetensors")))
+    name = package.replace("-", "_")
+    spec = importlib.util.find_spec(name) if name.isidentifier() else None
+    if spec is None:
+        raise InputError(f"model.base: the package {package!r} is not installed here; try: pip install {package}")
+    roots = [Path(root) for root in spec.submodule_search_locations or []]  # a lone module.py has none
+    configs = [path for root in roots for path in root.rglob("config.json")]
+    found = sorted(path.parent for path in configs if any(path.parent.glob("*.safetensors")))
     if not found:
         raise InputError(f"model.base: the package {package} carries no model (no config.json beside safetensors)")
     return found[0]
