@@ -112,6 +112,10 @@ def test_what_cannot_be_exported_is_refused_with_the_reason(tmp_path: Path) -> N
         export_onnx(CASES[0].build(), {"attention_mask": SAMPLE["attention_mask"]}, path, {})
     with pytest.raises(InputError, match="must be int64"):
         export_onnx(CASES[0].build(), {"input_ids": torch.ones(2, 3)}, path, {})
+    pair = CASES[0].build()
+    pair.config.is_encoder_decoder = True
+    with pytest.raises(InputError, match="BertForSequenceClassification: encoder-decoder"):
+        export_onnx(pair, SAMPLE, path, {})
     decoder = next(case for case in CASES if case.name == "GPT-2").build()
     decoder.config.pad_token_id = None
     with pytest.raises(InputError, match=r"GPT2ForSequenceClassification: fails on the sample batch: .*padding token"):

@@ -12,6 +12,7 @@ from exported_bert import Exported
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from export import int8 as int8_module
 from export.int8 import layers, write_int8
 from export.quantize import quantize_int8
 from export.sensitivity import rank_layers
@@ -144,3 +145,11 @@ def test_a_graph_with_nothing_to_quantize_is_refused(fp32: Path, tmp_path: Path)
     model = onnx.load(fp32)
     with pytest.raises(InputError, match="no layer is left"):
         write_int8(model, tmp_path / "int8.onnx", keep=layers(model))
+
+
+def test_a_graph_larger_than_a_file_can_hold_is_refused(
+    fp32: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(int8_module, "EMBED_LIMIT", 100)
+    with pytest.raises(InputError, match="GB of weights"):
+        write_int8(onnx.load(fp32), tmp_path / "int8.onnx")
