@@ -29,6 +29,7 @@ BASIS_KEY = "base_model.model.svfit_basis_id"
 class SVFitModel(BaseTuner):
     """All adapters of a model share one basis; factors come from the store that the core uses (`SVFIT_CACHE`)."""
 
+    uses_shared_state = True  # the basis: PEFT then refuses injection without a PeftModel, where nothing guards it
     prefix = PREFIX
     tuner_layer_cls = SVFitLayer
     target_module_mapping: dict[str, list[str]] = {}  # noqa: RUF012
@@ -40,6 +41,10 @@ class SVFitModel(BaseTuner):
 
         Raises `InputError` where that isn't the model's, `UsageError` where it isn't that of the other adapters.
         """
+        if self.basis is None and self._layers():
+            raise UsageError(
+                "this model has SVFit layers already; use add_adapter on its PeftModel, or unload() it first"
+            )
         if any(layer.merged_adapters for layer in self._layers()):
             raise UsageError("an adapter is merged into the weights; call unmerge_adapter() before adding another")
         with _bare(self.model):

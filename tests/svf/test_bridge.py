@@ -230,6 +230,18 @@ def test_a_config_serves_several_models() -> None:
     assert len(deltas(second)) == 2
 
 
+@pytest.mark.filterwarnings("ignore:.*for a second time", "ignore:Already found a `peft_config` attribute")
+def test_a_model_is_not_wrapped_twice() -> None:
+    model = peft("bert")
+    with pytest.raises(UsageError, match="use add_adapter"):
+        get_peft_model(model.base_model.model, SVFitConfig(task_type="SEQ_CLS", rank=2))
+
+
+def test_injection_without_a_peft_model_is_refused() -> None:
+    with pytest.raises(ValueError, match="use `get_peft_model` instead"):
+        tiny("bert").add_adapter(SVFitConfig())
+
+
 def test_adapters_by_row_are_refused() -> None:
     model = peft("bert")
     with pytest.raises(UsageError, match="adapter_names is not for SVFit"):

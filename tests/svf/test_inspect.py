@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -145,6 +146,14 @@ def test_a_bundle_shows_its_variants(tmp_path: Path) -> None:
     printed = run(folder)
     assert printed.exit_code == 0, printed.stderr
     assert "fp32 (default)" in printed.stdout
+
+
+def test_a_bundle_is_inspected_without_torch(tmp_path: Path) -> None:
+    folder = make_bundle(tmp_path / "bundle")
+    code = "import sys; sys.modules.update(torch=None, numpy=None); from pipeline.cli import main; main()"
+    result = subprocess.run([sys.executable, "-c", code, "inspect", folder], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert "fp32 (default)" in result.stdout
 
 
 def test_options_that_say_nothing_about_a_target_are_refused(adapter_folder: Path, tmp_path: Path) -> None:
