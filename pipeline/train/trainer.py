@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,12 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
+from torch.utils.data import Sampler, SequentialSampler
 from transformers import Trainer
 
 from pipeline.svf import SVFit
 from pipeline.train.plan import Plan
+from serve.errors import InputError
 
 WEIGHTS = "adapter_state.safetensors"
 
@@ -24,6 +27,8 @@ class AdapterTrainer(Trainer):
         self.svfit = svfit
         self.plan = plan
         self.class_weights = weights
+        self.best: dict[str, torch.Tensor] | None = None
+        """The best epoch's parameters, where no checkpoint holds them."""
         self._began: float | None = None
         super().__init__(model=svfit.model, compute_loss_func=self.loss, **arguments)
 
@@ -62,7 +67,15 @@ class AdapterTrainer(Trainer):
         return self.optimizer
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Every entry of the history says at how many seconds of training it was made, a resumed run's included."""
+        """Every entry of the history says at how many seconds of training it was made, a resumed run's included.
+
+        Raises `InputError` for a loss that is not a number: what follows would be lost time.
+        """
+        if not all(math.isfinite(logs.get(name, 0.0)) for name in ("loss", "eval_loss")):
+            raise InputError(
+                f"training diverged at step {self.state.global_step}: the loss is not a number; "
+                "try a lower train.learning_rate"
+            )
         if self._began is None:
             self._began = time.perf_counter() - max(
                 (row.get("seconds", 0.0) for row in self.state.log_history), default=0
@@ -95,5 +108,21 @@ class AdapterTrainer(Trainer):
         self.put(load_file(Path(resume_from_checkpoint) / WEIGHTS))
 
     def _load_best_model(self) -> None:
-        if self.state.best_model_checkpoint is not None:
-            self.put(load_file(Path(self.state.best_model_checkpoint) / WEIGHTS))
+        if self.state.best_model_checkpoint is not None:  # by name: the run's folder may have moved since
+            best = Path(str(self.args.output_dir)) / Path(self.state.best_model_checkpoint).name
+            self.put(load_file(best / WEIGHTS))
+
+    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        better = bool(super()._determine_best_metric(metrics, trial))
+        if better and not self.plan.checkpoint:
+            self.best = self.trained()
+        return better
+
+    def _get_eval_sampler(self, eval_dataset: Any) -> Sampler[int] | None:
+        """Rows in their order. transformers would group them by length here too, and predictions with them."""
+        return SequentialSampler(eval_dataset) if self.args.world_size <= 1 else None
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Any:
+        """Rows of a step. transformers doesn't count labels of -100, which here may be a number to predict."""
+        counted = [{"labels": torch.zeros(len(batch["labels"]), dtype=torch.int64)} for batch in batch_samples]
+        return super()._get_num_items_in_batch(counted, device)
