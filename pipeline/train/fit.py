@@ -47,7 +47,7 @@ def fit(
     folder: Path,
     console: Console,
 ) -> Fit:
-    """Train on `train`, keep the epoch that is best on `validation`.
+    """Train on `train`, keep the epoch that is best on `validation` (with `plan.max_steps`, the last step).
 
     With `plan.checkpoint`, a checkpoint of the trained parameters is written to `folder` after each epoch, and a
     broken training goes on from the last one to the same result. Raises `UsageError` for a device or precision that
@@ -56,7 +56,7 @@ def fit(
     set_seed(plan.seed)
     watch = Watch(console)
     callbacks: list[Any] = [watch]
-    if plan.early_stopping:
+    if plan.early_stopping and not plan.max_steps:
         callbacks.append(EarlyStoppingCallback(early_stopping_patience=plan.early_stopping))
     trainer = AdapterTrainer(
         svfit,
@@ -78,6 +78,8 @@ def fit(
         trainer.train(resume_from_checkpoint=str(last) if last else None)
     finally:
         watch.progress.stop()
+    if trainer.best is not None:
+        trainer.put(trainer.best)
     if not all(bool(torch.isfinite(value).all()) for value in trainer.trained().values()):
         raise InputError("training diverged: a trained value is NaN or infinite; try a lower train.learning_rate")
     return Fit(_record(trainer, watch, plan), trainer)

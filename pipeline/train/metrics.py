@@ -25,10 +25,11 @@ def score(task: str, logits: NDArray[np.float32], targets: Sequence[float]) -> d
     if task == "text-regression":
         return _score_numbers(logits[:, 0].astype(np.float64), np.asarray(targets, dtype=np.float64))
     truth, guess = np.asarray(targets, dtype=np.int64), logits.argmax(-1)
+    several = len(np.union1d(truth, guess)) > 1
     return {
         "accuracy": float((truth == guess).mean()),
         "macro_f1": float(f1_score(truth, guess, average="macro", zero_division=0.0)),
-        "matthews": float(matthews_corrcoef(truth, guess)),
+        "matthews": float(matthews_corrcoef(truth, guess)) if several else 0.0,
     }
 
 

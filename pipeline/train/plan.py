@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Plan:
-    """Rates are per optimizer step; `warmup` is a share of all steps; 0 turns `early_stopping` and `max_steps` off."""
+    """Rates are per optimizer step; `warmup` is a share of all steps; 0 turns `early_stopping` and `max_steps` off.
+
+    With `max_steps` nothing is evaluated on the way: no epoch is the best, and none stops it early.
+    """
 
     epochs: int = 3
     seed: int = 0

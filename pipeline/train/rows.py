@@ -27,7 +27,7 @@ def count_tokens(tokenizer: PreTrainedTokenizerBase, texts: Texts) -> list[int]:
 
 
 class Rows(Dataset[dict[str, Any]]):
-    """Tokenized rows with their labels; `length` lets the sampler group rows of like length."""
+    """Tokenized rows with their labels, not padded: the sampler groups rows of like length."""
 
     def __init__(
         self, tokenizer: PreTrainedTokenizerBase, texts: Texts, labels: Sequence[float], max_length: int
