@@ -63,7 +63,8 @@ def tiny_model() -> TinyModel:
         with torch.no_grad():  # what starts at 0 or 1 (biases, norms) would hide a mistake
             for parameter in model.parameters():
                 parameter.add_(torch.randn_like(parameter) * 0.05)
-        return model.eval()
+        model.eval()
+        return model
 
     return build
 
@@ -76,9 +77,9 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
     special = {key: f"[{key[:3].upper()}]" for key in ("pad_token", "unk_token", "cls_token", "sep_token")}
     core = Tokenizer(models.WordLevel({word: at for at, word in enumerate([*special.values(), *WORDS])}, "[UNK]"))
-    core.normalizer = normalizers.Lowercase()  # type: ignore[assignment]
-    core.pre_tokenizer = pre_tokenizers.Whitespace()  # type: ignore[assignment]
-    core.post_processor = processors.TemplateProcessing(  # type: ignore[assignment]
+    core.normalizer = normalizers.Lowercase()
+    core.pre_tokenizer = pre_tokenizers.Whitespace()
+    core.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
     return PreTrainedTokenizerFast(

@@ -75,7 +75,7 @@ def test_an_all_zero_weight_has_factors_too() -> None:
 def test_a_weight_that_holds_no_number_is_refused_by_its_layer(store: FactorStore, value: float) -> None:
     found = layers()
     with torch.no_grad():
-        found["b"].weight[1, 1] = value  # type: ignore[index, operator]
+        found["b"].weight[1, 1] = value  # type: ignore[operator]
     with pytest.raises(InputError, match=r"^layer b: holds NaN or infinity"):
         decompose(found, "full", store)
 

@@ -142,7 +142,12 @@ def test_the_count_decides_as_it_should() -> None:
 
 def test_the_tokens_of_all_leading_dimensions_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
-    monkeypatch.setattr(layer_module, "cheapest_form", lambda *counts: seen.append(counts) or "bypass")
+
+    def note(*counts: int) -> str:
+        seen.append(counts)
+        return "bypass"
+
+    monkeypatch.setattr(layer_module, "cheapest_form", note)
     make("linear", 7, 5, 3)(torch.randn(2, 3, 5))
     assert seen == [(6, 7, 5, 3)]
 

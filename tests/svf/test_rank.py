@@ -58,7 +58,7 @@ def test_anything_else_is_refused_in_one_line(rule: Any) -> None:
 
 
 def test_the_first_pattern_found_in_the_name_decides() -> None:
-    rules = {r"layer\.0\.": 2, "query|key": 3, ".*": "full"}
+    rules: dict[str, int | float | str] = {r"layer\.0\.": 2, "query|key": 3, ".*": "full"}
     S = torch.ones(8)
     assert choose_rank(rules, "encoder.layer.0.query", S) == 2
     assert choose_rank(rules, "encoder.layer.1.query", S) == 3

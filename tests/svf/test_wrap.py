@@ -150,7 +150,7 @@ def test_a_folded_adapter_holds_its_place(tiny_model: TinyModel, store: FactorSt
     assert svfit.active == "a"
     for act in (lambda: svfit.activate("b"), lambda: svfit.activate(None), lambda: svfit.fold("b")):
         with pytest.raises(UsageError, match="'a' is folded into the weights; unfold it first"):
-            act()
+            act()  # type: ignore[no-untyped-call]
     svfit.unfold()
     svfit.fold("b")
 

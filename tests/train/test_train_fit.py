@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from learnable_task import Task
 from safetensors.torch import load_file
 from torch.nn import functional
 
@@ -18,9 +19,6 @@ from pipeline.train.plan import Plan
 from pipeline.train.trainer import WEIGHTS, AdapterTrainer
 from pipeline.train.watch import Watch
 from serve.errors import InputError, UsageError
-
-if TYPE_CHECKING:
-    from conftest import Task
 
 
 def weights(task: Task) -> dict[str, torch.Tensor]:
@@ -96,6 +94,7 @@ def test_the_record_is_whole_and_ready_for_json(task: Task) -> None:
 
 def test_the_rates_are_those_of_the_plan(task: Task) -> None:
     trainer = task(epochs=1, schedule="constant", warmup=0.0, weight_decay=0.5).trainer
+    assert trainer.optimizer is not None
     adapter, head = trainer.optimizer.param_groups
     assert (adapter["lr"], adapter["weight_decay"]) == (0.1, 0.0)
     assert (head["lr"], head["weight_decay"]) == (0.01, 0.5)
@@ -195,7 +194,7 @@ def test_the_best_epoch_is_kept(task: Task, monkeypatch: pytest.MonkeyPatch, che
     def evaluation_loop(self: AdapterTrainer, *given: Any, **named: Any) -> Any:
         output = original(self, *given, **named)
         seen.append(weights(task))
-        output.metrics[f"eval_{metric}"] = next(values)
+        output.metrics[f"eval_{metric}"] = next(values)  # type: ignore[index]
         return output
 
     monkeypatch.setattr(AdapterTrainer, "evaluation_loop", evaluation_loop)
@@ -232,7 +231,7 @@ def test_training_stops_after_so_many_steps(task: Task, early_stopping: int) -> 
 
 
 def trainer_for(task: Task, **plan: Any) -> AdapterTrainer:
-    trainer = task(max_steps=1, **plan).trainer
+    trainer: AdapterTrainer = task(max_steps=1, **plan).trainer
     trainer.svfit.model.train()
     return trainer
 
@@ -294,7 +293,9 @@ def test_gradient_accumulation_is_one_larger_batch(task: Task, monkeypatch: pyte
         found: dict[str, torch.Tensor] = {}
 
         def keep(self: Any, args: Any, state: Any, control: Any, **_: Any) -> None:
-            found.update({name: value.grad.clone() for name, value in task.svfit.trainable()["adapter"]})
+            for name, value in task.svfit.trainable()["adapter"]:
+                assert value.grad is not None
+                found[name] = value.grad.clone()
 
         monkeypatch.setattr(Watch, "on_pre_optimizer_step", keep)
         task(folder, max_steps=1, max_grad_norm=0.0, **plan)
@@ -318,7 +319,7 @@ def test_gradients_are_clipped_or_not(task: Task, monkeypatch: pytest.MonkeyPatc
 
     def clip(self: AdapterTrainer, model: Any) -> Any:
         asked.append(self.args.max_grad_norm)
-        return original(self, model)
+        return original(self, model)  # type: ignore[no-untyped-call]
 
     monkeypatch.setattr(AdapterTrainer, "_clip_grad_norm", clip)
     task(max_steps=2, max_grad_norm=0.0)
