@@ -1,0 +1,175 @@
+"""`svfit run` from rows to a bundle that answers, on a model of a few thousand weights."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Finished
+from tiny_task import rows, svfit, write_csv, write_task
+
+from pipeline.stages import runner
+from serve.predictor import Predictor
+from serve.verify import verify
+
+STAGES = ("finetune", "merge", "export", "quantize", "bundle")
+
+
+def document(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return found
+
+
+@pytest.fixture
+def run_copy(finished: Finished, tmp_path: Path) -> Path:
+    """The finished run's folder, to change."""
+    return Path(shutil.copytree(finished.folder, tmp_path / "run"))
+
+
+def test_the_report_says_what_was_learned_and_that_the_gates_hold(finished: Finished) -> None:
+    report = document(finished.folder / "report.json")
+    assert report["metrics"]["test"]["accuracy"] >= 0.95
+    assert report["trainable"]["adapter"] == 2 * 6 * 32
+    assert report["trainable"]["head"] == 32 * 2 + 2
+    assert [gate["name"] for gate in report["gates"]] == ["merge", "parity", "int8 accuracy"]
+    assert all(gate["passed"] for gate in report["gates"])
+    assert {row["name"] for row in report["variants"]} == {"fp32", "int8"}
+    assert sum(map(sum, report["metrics"]["test"]["confusion"])) == 40
+    assert len(report["adapter"]["layers"]) == 12
+
+
+def test_the_page_stands_beside_the_numbers(finished: Finished) -> None:
+    page = (finished.folder / "report.html").read_text("utf-8")
+    assert "wet-or-dry" in page
+    assert "plumbing" in page
+
+
+def test_the_terminal_shows_the_result_and_where_it_is(finished: Finished) -> None:
+    assert "test accuracy" in finished.stdout
+    assert "int8" in finished.stdout
+    assert str(finished.folder / "report.html") in finished.stdout
+    assert f"svfit predict {finished.folder / 'bundle'}" in finished.stdout
+    assert "finetune" in finished.stderr
+
+
+def test_the_bundle_answers_and_verifies(finished: Finished) -> None:
+    assert verify(finished.folder / "bundle").passed
+    answers = Predictor(finished.folder / "bundle").predict(["hot line leak door cold", "line cold lamp fan hot"])
+    assert [answer.label for answer in answers] == ["plumbing", "electrical"]
+
+
+def test_the_resolved_configuration_is_kept_with_versions_seed_and_hashes(finished: Finished) -> None:
+    kept = document(finished.folder / "config.json")
+    assert kept["config"]["quantize"]["max_drop"] == 0.5
+    assert kept["seed"] == 0
+    assert "torch" in kept["versions"]
+    assert all(len(split["sha256"]) == 64 for split in kept["data"].values())
+
+
+def test_a_second_run_keeps_every_stage(finished: Finished, run_copy: Path) -> None:
+    before = (run_copy / "adapter" / "adapter.safetensors").stat().st_mtime_ns
+    result = svfit("run", finished.config, "--output", run_copy)
+    assert result.exit_code == 0, result.stderr
+    assert result.stderr.count("done before, kept") == len(STAGES)
+    assert (run_copy / "adapter" / "adapter.safetensors").stat().st_mtime_ns == before
+
+
+def test_a_broken_run_goes_on_at_the_first_stage_that_is_not_done(finished: Finished, run_copy: Path) -> None:
+    shutil.rmtree(run_copy / "quantize")
+    result = svfit("run", finished.config, "--output", run_copy)
+    assert result.exit_code == 0, result.stderr
+    kept = [line.split()[1] for line in result.stderr.splitlines() if "done before" in line]
+    assert kept == ["finetune:", "merge:", "export:", "bundle:"]
+
+
+def test_a_changed_key_makes_only_what_depends_on_it_stale(finished: Finished, run_copy: Path) -> None:
+    result = svfit("run", finished.config, "--output", run_copy, "--set", "quantize.enabled=false")
+    assert result.exit_code == 0, result.stderr
+    kept = [line.split()[1] for line in result.stderr.splitlines() if "done before" in line]
+    assert kept == ["finetune:", "merge:", "export:"]
+    assert [row["name"] for row in document(run_copy / "report.json")["variants"]] == ["fp32"]
+    assert not (run_copy / "bundle" / "variants").exists()
+
+
+def test_fresh_starts_over_and_gives_the_same_adapter_and_graphs(finished: Finished, run_copy: Path) -> None:
+    before = {name: (run_copy / name).read_bytes() for name in ("adapter/adapter.safetensors", "bundle/model.onnx")}
+    result = svfit("run", finished.config, "--output", run_copy, "--fresh", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert "done before" not in result.stderr
+    assert json.loads(result.stdout)["format"] == "svfit-report"
+    assert before == {name: (run_copy / name).read_bytes() for name in before}
+
+
+def test_a_failed_parity_gate_ends_with_4_and_leaves_no_graph(finished: Finished, run_copy: Path) -> None:
+    result = svfit("run", finished.config, "--output", run_copy, "--set", "export.parity=1e-12")
+    assert result.exit_code == 4
+    assert "logits" in result.stderr
+    folders = {path.name for path in run_copy.iterdir() if path.is_dir() and path.name.startswith(".export")}
+    assert not folders
+    assert svfit("quantize", finished.config, "--output", run_copy, "--set", "export.parity=1e-12").exit_code == 2
+
+
+def test_each_stage_is_a_command_that_reads_what_the_one_before_wrote(finished: Finished, run_copy: Path) -> None:
+    for name in ("merged", "export", "quantize", "bundle", "report.json"):
+        path = run_copy / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for command in ("merge", "export", "quantize", "bundle", "report"):
+        result = svfit(command, finished.config, "--output", run_copy, "--json")
+        assert result.exit_code == 0, result.stderr
+        json.loads(result.stdout)
+    assert verify(run_copy / "bundle").passed
+    assert document(run_copy / "report.json")["metrics"] == document(finished.folder / "report.json")["metrics"]
+
+
+def test_a_stage_without_the_one_before_says_what_to_run(finished: Finished, tmp_path: Path) -> None:
+    result = svfit("merge", finished.config, "--output", tmp_path / "empty")
+    assert result.exit_code == 2
+    assert "svfit run wet-or-dry.toml" in result.stderr
+    assert not (tmp_path / "empty" / "merged").exists()
+
+
+def test_an_adapter_is_refused_on_a_base_that_changed(finished: Finished, run_copy: Path) -> None:
+    path = run_copy / "adapter" / "adapter.json"
+    card = document(path)
+    card["card"]["base"]["sha256"] = "0" * 64
+    path.write_text(json.dumps(card))
+    result = svfit("merge", finished.config, "--output", run_copy)
+    assert result.exit_code == 1
+    assert "changed" in result.stderr
+
+
+def test_a_pair_with_a_number_to_predict_goes_all_the_way(tmp_path: Path, base: Path) -> None:
+    pairs = [
+        (text, other, float(kind == same)) for (text, kind), (other, same) in zip(rows(120, 3), rows(120, 4)[::-1])
+    ]
+    pairs = [(first, second, score + number / 1000) for number, (first, second, score) in enumerate(pairs)]
+    write_csv(tmp_path / "train.csv", ("first", "second", "score"), pairs)
+    config = tmp_path / "alike.toml"
+    config.write_text(
+        f'[model]\nbase = "{base}"\nmax_length = 32\n'
+        '[data]\ntrain = "train.csv"\ntext = ["first", "second"]\nlabel = "score"\n[train]\nepochs = 1\n'
+    )
+    result = svfit("run", config, "--output", tmp_path / "run", "--set", "quantize.max_drop=100")
+    assert result.exit_code == 0, result.stderr
+    report = document(tmp_path / "run" / "report.json")
+    assert report["task"] == "text-regression"
+    assert set(report["metrics"]["validation"]) == {"pearson", "spearman", "mse", "mae"}
+    answer = Predictor(tmp_path / "run" / "bundle").predict([("hot leak", "cold pump")])[0]
+    assert answer.value is not None
+
+
+def test_bad_rows_stop_the_run_before_anything_is_written(tmp_path: Path, base: Path) -> None:
+    config = write_task(tmp_path, base)
+    write_csv(tmp_path / "test.csv", ("text", "label"), [("hot leak", "gardening")])
+    result = svfit("run", config, "--output", tmp_path / "run")
+    assert result.exit_code == 1
+    assert "test.csv:2" in result.stderr
+    assert "gardening" in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_stages_are_those_that_the_command_line_offers() -> None:
+    assert tuple(stage.command for stage in runner.STAGES) == STAGES
