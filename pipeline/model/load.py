@@ -12,7 +12,6 @@ from torch import nn
 from transformers import (
     AutoConfig,
     AutoModel,
-    AutoModelForSequenceClassification,
     AutoTokenizer,
     PretrainedConfig,
     PreTrainedModel,
@@ -71,11 +70,18 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def own_head_class() -> Any:
+    """transformers' auto class for the task, as optimum's table of tasks names it."""
+    from optimum.exporters.tasks import TasksManager
+
+    return TasksManager.get_model_class_for_task("text-classification", framework="pt", library="transformers")
+
+
 def load_merged(folder: Path) -> PreTrainedModel:
     """A model that `merge` wrote, in evaluation mode. Raises `InputError` where it can't be read."""
     try:
         config = AutoConfig.from_pretrained(folder)
-        kind: Any = PooledClassifier if hasattr(config, "svfit_pooling") else AutoModelForSequenceClassification
+        kind: Any = PooledClassifier if hasattr(config, "svfit_pooling") else own_head_class()
         model: PreTrainedModel = kind.from_pretrained(folder, config=config)
     except (OSError, ValueError, SafetensorError) as error:
         raise InputError(f"{folder}: no merged model that transformers can read ({_first_line(error)})") from None
@@ -93,7 +99,7 @@ def _config(source: Source) -> PretrainedConfig:
 
 def _with_own_head(source: Source, config: PretrainedConfig) -> tuple[PreTrainedModel, set[str]]:
     try:
-        model, report = AutoModelForSequenceClassification.from_pretrained(
+        model, report = own_head_class().from_pretrained(
             source.folder, config=config, output_loading_info=True, ignore_mismatched_sizes=True, dtype="float32"
         )
     except ValueError as error:

@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
-from transformers import EarlyStoppingCallback, PreTrainedTokenizerBase, TrainingArguments, set_seed
+from transformers import PreTrainedTokenizerBase, TrainingArguments, set_seed
 
 from pipeline.svf import SVFit
 from pipeline.train.metrics import HIGHER_IS_BETTER, score
+from pipeline.train.patience import Patience
 from pipeline.train.plan import Plan
 from pipeline.train.rows import Collator, Rows
 from pipeline.train.trainer import AdapterTrainer
@@ -57,7 +58,7 @@ def fit(
     watch = Watch(console)
     callbacks: list[Any] = [watch]
     if plan.early_stopping and not plan.max_steps:
-        callbacks.append(EarlyStoppingCallback(early_stopping_patience=plan.early_stopping))
+        callbacks.append(Patience(plan.early_stopping, plan.metric))
     trainer = AdapterTrainer(
         svfit,
         plan,

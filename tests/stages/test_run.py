@@ -143,7 +143,8 @@ def test_an_adapter_is_refused_on_a_base_that_changed(finished: Finished, run_co
 
 def test_a_pair_with_a_number_to_predict_goes_all_the_way(tmp_path: Path, base: Path) -> None:
     pairs = [
-        (text, other, float(kind == same)) for (text, kind), (other, same) in zip(rows(120, 3), rows(120, 4)[::-1])
+        (text, other, float(kind == same))
+        for (text, kind), (other, same) in zip(rows(120, 3), rows(120, 4)[::-1], strict=True)
     ]
     pairs = [(first, second, score + number / 1000) for number, (first, second, score) in enumerate(pairs)]
     write_csv(tmp_path / "train.csv", ("first", "second", "score"), pairs)
