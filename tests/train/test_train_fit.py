@@ -215,6 +215,52 @@ def test_training_stops_early_when_nothing_improves(
     assert record["best"]["epoch"] == 1.0
 
 
+def improving_until(patch: pytest.MonkeyPatch, task: Task, epoch: int) -> None:
+    """Validation gets better until `epoch`, then worse, then, too late, better than ever."""
+    values = {at: 0.1 * at if at <= epoch else 0.0 for at in range(1, epoch + 3)}
+
+    def made_up(*_: Any) -> dict[str, float]:
+        at = round(trainers[-1].state.epoch or 0)
+        return {"accuracy": values.get(at, 1.0)}
+
+    trainers: list[AdapterTrainer] = []
+    original = AdapterTrainer.__init__
+
+    def remember(self: AdapterTrainer, *given: Any, **named: Any) -> None:
+        trainers.append(self)
+        original(self, *given, **named)
+
+    patch.setattr(AdapterTrainer, "__init__", remember)
+    patch.setattr("pipeline.train.fit.score", made_up)
+
+
+@pytest.mark.parametrize("step", [13, 19])  # in the third epoch and in the fourth; epoch 2 is the best
+def test_patience_counts_on_after_a_break(task: Task, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    improving_until(monkeypatch, task, 2)
+    unbroken = task("whole", epochs=9, early_stopping=2).record
+    wanted = weights(task)
+    assert [row["epoch"] for row in unbroken["validation"]] == [1.0, 2.0, 3.0, 4.0]
+    with monkeypatch.context() as patch:
+        break_at(patch, step)
+        with pytest.raises(Broken):
+            task("broken", epochs=9, early_stopping=2)
+    resumed = task("broken", epochs=9, early_stopping=2).record
+    assert [row["epoch"] for row in resumed["validation"]] == [1.0, 2.0, 3.0, 4.0]
+    assert same(weights(task), wanted)
+
+
+def test_a_training_that_stopped_early_stays_stopped(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    improving_until(monkeypatch, task, 2)
+    first = task(epochs=9, early_stopping=2)
+    wanted = weights(task)
+    again = task(epochs=9, early_stopping=2)
+    assert [row["epoch"] for row in again.record["validation"]] == [1.0, 2.0, 3.0, 4.0]
+    assert again.record["steps"] == first.record["steps"]
+    assert same(weights(task), wanted)
+    rows = task.rows(3, 8)
+    assert again.logits(rows).shape == (8, 2)
+
+
 def test_without_checkpoints_nothing_is_written(task: Task, tmp_path: Path) -> None:
     task(epochs=1, checkpoint=False)
     assert list(tmp_path.glob("out/*")) == []
