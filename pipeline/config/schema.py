@@ -128,7 +128,7 @@ class AdapterSection(Section):
     targets: Annotated[str | list[str], PlainValidator(_targets)] = Field(
         default="all-linear", description='"all-linear", a pattern, or a list of module names'
     )
-    train_bias: bool = Field(default=False, description="train the biases of the adapted layers too")
+    train_bias: bool = Field(default=False, description="train the biases too")
     train_layernorm: bool = Field(default=False, description="train the LayerNorms too")
     head_modules: Annotated[str | list[str], PlainValidator(_head_modules)] = Field(
         default="auto", description="modules trained whole; auto = the head and what the checkpoint lacked"

@@ -17,7 +17,7 @@ from serve.session import GraphSession
 from serve.tokenize import Row, TextTokenizer
 
 BATCH = 16
-MEASURED = 32
+MEASURED = 4
 Batches = list[tuple[npt.NDArray[np.intp], dict[str, npt.NDArray[np.int64]]]]
 """Places of rows, and their inputs."""
 
