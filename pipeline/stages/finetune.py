@@ -111,7 +111,7 @@ def _check_metric(task: str, metric: str) -> None:
 def _wrapped(context: Context, loaded: Loaded) -> SVFit:
     adapter = context.config.adapter
     whole = list(loaded.whole) if adapter.head_modules == "auto" else list(adapter.head_modules)
-    with Progress(console=context.console, transient=True) as progress:
+    with Progress(console=context.console, transient=True, disable=not context.console.is_terminal) as progress:
         task = progress.add_task("singular values")
         svfit = wrap(
             loaded.model,

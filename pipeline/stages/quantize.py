@@ -25,7 +25,7 @@ def quantize(context: Context, folder: Path) -> dict[str, Any]:
     baseline = float(exported["metrics"]["validation"][evaluation.metric])
     graph = folder / "int8" / GRAPH
     graph.parent.mkdir()
-    with Progress(console=context.console, transient=True) as progress:
+    with Progress(console=context.console, transient=True, disable=not context.console.is_terminal) as progress:
         task = progress.add_task("int8", total=None)
         made = quantize_int8(
             context.path("export") / GRAPH,

@@ -15,9 +15,9 @@ from torch import nn
 
 from export.basis import Basis, Factors, FactorStore
 from pipeline.svf.bridge_layer import PREFIX, SVFitLayer, refuse_several
-from pipeline.svf.decompose import Decomposition, decompose
+from pipeline.svf.decompose import Decomposition, decompose, recall
 from pipeline.svf.targets import find_targets
-from pipeline.svf.wrap import _given, head_modules
+from pipeline.svf.wrap import head_modules
 from serve.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class SVFitModel(BaseTuner):
             basis = Basis.from_dict(config.basis)
             if basis.id != config.basis_id:
                 raise InputError(f"the adapter names basis {config.basis_id}, but describes {basis.id}")
-            return _given(model, basis, store)
+            return recall(model, basis, store)
         wanted = config.modules_to_save or []
         whole = [name for name, _ in model.named_modules() if any(name.endswith(each) for each in wanted)]
         targets = find_targets(model, config.target_modules or "all-linear", [*whole, *head_modules(model)])

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from export.basis import Basis, Factors, FactorStore, LayerBasis, tensor_sha256
-from pipeline.svf.layer import oriented_weight
+from pipeline.svf.layer import is_linear, oriented_weight
 from pipeline.svf.rank import RankSpec, choose_rank
 from serve.errors import InputError
 
@@ -86,3 +86,19 @@ def decompose(
         if progress is not None:
             progress(done + 1, len(layers), name)
     return Decomposition(Basis(described), factors, spectra, time.perf_counter() - began, computed)
+
+
+def recall(model: nn.Module, basis: Basis, store: FactorStore) -> Decomposition:
+    """The very basis an adapter was trained on, for a model that isn't wrapped yet; nothing is computed.
+
+    The spectra are those of the directions the basis keeps. Raises `InputError` where the model lacks a layer, has
+    other weights, or the store holds other factors.
+    """
+    modules = dict(model.named_modules())
+    for name, layer in basis.layers.items():
+        if name not in modules or not is_linear(modules[name]):
+            raise InputError(f"basis {basis.id[:12]} has the linear layer {name!r}, which this model lacks")
+        if tensor_sha256(oriented_weight(modules[name])) != layer.weight_sha256:
+            raise InputError(f"basis {basis.id[:12]} belongs to other base weights: layer {name} differs")
+    factors = dict(store.load(basis))
+    return Decomposition(basis, factors, {name: factors[name].S for name in basis.layers}, 0.0, 0)

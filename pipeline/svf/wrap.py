@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from export.adapter import Adapter
-from export.basis import Basis, Factors, FactorStore, tensor_sha256
-from pipeline.svf.decompose import Decomposition, Progress, decompose
-from pipeline.svf.layer import SVFLinear, is_linear, oriented_weight
+from export.basis import Basis, FactorStore
+from pipeline.svf.decompose import Decomposition, Progress, decompose, recall
+from pipeline.svf.layer import SVFLinear
 from pipeline.svf.rank import RankSpec
 from pipeline.svf.targets import find_targets
 from serve.errors import InputError, UsageError
@@ -223,7 +223,7 @@ def wrap(
     if basis is None:
         found = decompose(find_targets(model, targets, heads), rank, store, progress)
     else:
-        found = _given(model, basis, store)
+        found = recall(model, basis, store)
     extra = _extra_parameters(model, train_bias, train_layernorm)
     layers: dict[str, SVFLinear] = {}
     for name in found.basis.layers:
@@ -242,18 +242,6 @@ def head_modules(model: nn.Module) -> list[str]:
     if not prefix or not hasattr(model, prefix):
         return []
     return [name for name, child in model.named_children() if name != prefix and any(True for _ in child.parameters())]
-
-
-def _given(model: nn.Module, basis: Basis, store: FactorStore) -> Decomposition:
-    modules = dict(model.named_modules())
-    for name, layer in basis.layers.items():
-        if name not in modules or not is_linear(modules[name]):
-            raise InputError(f"basis {basis.id[:12]} has the linear layer {name!r}, which this model lacks")
-        if tensor_sha256(oriented_weight(modules[name])) != layer.weight_sha256:
-            raise InputError(f"basis {basis.id[:12]} belongs to other base weights: layer {name} differs")
-    factors: dict[str, Factors] = dict(store.load(basis))
-    spectra = {name: factors[name].S for name in basis.layers}
-    return Decomposition(basis, factors, spectra, 0.0, 0)
 
 
 def _extra_parameters(model: nn.Module, bias: bool, layernorm: bool) -> list[str]:

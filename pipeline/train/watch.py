@@ -22,6 +22,7 @@ class Watch(TrainerCallback):
             TimeRemainingColumn(),
             console=console,
             transient=True,
+            disable=not console.is_terminal,
         )
         self.train_seconds = 0.0
         self.steps_timed = 0
