@@ -104,6 +104,15 @@ def result_console() -> Console:
     return Console(highlight=False, width=_width(sys.stdout.isatty()))
 
 
+def show(*parts: Any) -> None:
+    """Print tables and texts to stdout, without the spaces that rich puts at the ends of lines."""
+    console = result_console()
+    with console.capture() as captured:
+        for part in parts:
+            console.print(part)
+    click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
 def progress(console: Console) -> Progress:
     """A progress bar with rate and time left, as a context manager; it shows nothing off a terminal."""
     from rich.progress import (

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from .output import result_console
+from .output import show
 
 SIZES = ("B", "KB", "MB", "GB", "TB")
 
@@ -49,7 +49,6 @@ def print_report(report: Mapping[str, Any], folder: Path, *, pair: bool) -> None
     from rich.markup import escape
     from rich.table import Table
 
-    console = result_console()
     facts = Table(show_header=False, box=None, pad_edge=False)
     facts.add_column(style="bold")
     facts.add_column()
@@ -66,10 +65,7 @@ def print_report(report: Mapping[str, Any], folder: Path, *, pair: bool) -> None
         facts.add_row(
             escape(f"gate {gate['name']}"), f"{verdict}  {number(gate['value'])} (limit {number(gate['limit'])})"
         )
-    console.print(facts)
-    console.print()
-    console.print(_variants(report))
-    console.print()
+    show(facts, "", _variants(report), "")
     paths = report.get("paths", {})
     bundle = paths.get("bundle") or str(folder / "bundle")
     click.echo(f"report  {paths.get('report') or folder / 'report.html'}")
@@ -129,6 +125,6 @@ def _flat(document: Mapping[str, Any], prefix: str) -> Any:
             yield name, f"{len(value)} entries"
         elif isinstance(value, list | tuple):
             shown = ", ".join(number(item) for item in value[:6])
-            yield name, shown + (f", … ({len(value)})" if len(value) > 6 else "")
+            yield name, (shown or "none") + (f", … ({len(value)})" if len(value) > 6 else "")
         else:
             yield name, number(value)

@@ -12,6 +12,8 @@ from typing import Any
 
 from serve.errors import InputError, MissingDependency
 
+from .problems import closest
+
 ROWS = 200
 PAIRS = (
     ("sentence1", "sentence2"),
@@ -23,6 +25,7 @@ PAIRS = (
 )
 TEXTS = ("text", "sentence", "content", "message", "body", "description", "query", "question", "title", "review")
 LABELS = ("label", "labels", "target", "class", "category", "intent", "score", "rating", "y")
+SEPARATORS = {";": "semicolon", "\t": "tab", "|": "bar"}
 SIBLINGS = {"validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
 
 
@@ -39,12 +42,15 @@ class Guess:
 def guess(path: Path) -> Guess:
     """Look at the first 200 rows of `path`. Raises InputError where no text and label can be told apart."""
     if not path.is_file():
-        raise InputError(f"{path}: no such file")
+        beside = [found.name for found in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise InputError(f"{path}: no such file{closest(path.name, beside)}")
     rows = _rows(path)
     columns = list(rows[0]) if rows else []
     if len(columns) < 2:
         found = ", ".join(columns) or "none"
-        raise InputError(f"{path}: needs a header and at least two columns, text and label (found: {found})")
+        other = next((name for mark, name in SEPARATORS.items() if mark in found), None)
+        hint = f"; the columns seem to be separated by a {other}, not by a comma" if other and rows else ""
+        raise InputError(f"{path}: needs a header and at least two columns, text and label (found: {found}){hint}")
     names = {column.lower(): column for column in reversed(columns)}
     pair = next(([names[a], names[b]] for a, b in PAIRS if a in names and b in names), None)
     text: str | list[str] | None = pair or next((names[name] for name in TEXTS if name in names), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import tomllib
 from collections.abc import Sequence
@@ -69,8 +70,9 @@ def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         problem = "is a folder" if path.is_dir() else "no such file"
         folder = path.parent if path.parent.is_dir() else Path()
-        there = sorted(str(found) for found in folder.glob("*.toml"))
-        hint = closest(str(path), there) or f"; svfit init {path.stem} writes one"
+        there = {found.stem: found for found in sorted(folder.glob("*.toml"))}
+        near = difflib.get_close_matches(path.stem, there, n=1)
+        hint = f'; did you mean "{there[near[0]]}"?' if near else f"; svfit init {path.stem} writes one"
         raise UsageError(f"{path}: {problem}{hint}")
     if path.stat().st_size > LARGEST_FILE:
         raise UsageError(f"{path}: {path.stat().st_size} bytes is no configuration (at most {LARGEST_FILE})")

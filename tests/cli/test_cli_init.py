@@ -62,6 +62,12 @@ def test_nothing_is_written_when_the_data_can_not_be_read(here: Path) -> None:
     assert list(here.iterdir()) == []
 
 
+def test_a_misspelled_file_of_rows_is_answered_with_the_nearest(here: Path) -> None:
+    (here / "train.csv").write_text("text,label\nleak,water\n")
+    result = CliRunner().invoke(main, ["init", "my", "--data", "trian.csv"])
+    assert result.stderr == 'Error: trian.csv: no such file; did you mean "train.csv"?\n'
+
+
 @pytest.mark.parametrize("name", ["", ".toml", "tasks/", "a\nb"])
 def test_a_name_that_is_none_is_refused(name: str, here: Path) -> None:
     assert CliRunner().invoke(main, ["init", name]).exit_code == 2

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from rich.table import Table
 
-from pipeline.cli.output import finite, progress, progress_console, result_console
-from pipeline.cli.summary import number, size
+from pipeline.cli.output import finite, progress, progress_console, show
+from pipeline.cli.summary import number, print_summary, size
 
 
 def test_progress_shows_rate_and_count_on_a_terminal_only() -> None:
@@ -32,8 +33,22 @@ def test_progress_goes_to_stderr_and_quiet_silences_it(capsys: pytest.CaptureFix
 
 
 def test_a_long_line_is_not_cut_at_80_columns_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
-    result_console().print("x" * 150)
+    show("x" * 150)
     assert capsys.readouterr().out == "x" * 150 + "\n"
+
+
+def test_a_table_leaves_no_spaces_at_the_ends_of_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    table = Table("a", "b")
+    table.add_row("1", "")
+    show(table, "", "end   ")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2:] == ["", "end"]
+    assert lines == [line.rstrip() for line in lines]
+
+
+def test_an_empty_list_in_a_summary_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    print_summary({"kept_fp32": [], "drop": 0.5})
+    assert capsys.readouterr().out == "kept_fp32  none\ndrop       0.5\n"
 
 
 def test_documents_become_plain_json_values() -> None:

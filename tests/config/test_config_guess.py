@@ -76,3 +76,10 @@ def test_a_table_without_text_and_label_is_refused(tmp_path: Path, content: byte
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         guess(tmp_path / "train.csv")
+
+
+def test_another_separator_than_the_comma_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("text;label\na;b\n")
+    with pytest.raises(InputError, match="separated by a semicolon"):
+        guess(path)

@@ -212,6 +212,8 @@ def test_missing_data_files_are_named_when_they_are_needed(tmp_path: Path) -> No
 
 def test_a_missing_file_suggests_one_that_is_there(tmp_path: Path) -> None:
     path = write(tmp_path, MINIMAL)
+    assert problems(tmp_path / "task") == [f'{tmp_path / "task"}: no such file; did you mean "{path}"?']
+    assert problems(tmp_path / "nope.toml") == [f"{tmp_path / 'nope.toml'}: no such file; svfit init nope writes one"]
     assert problems(tmp_path / "taks.toml") == [f'{tmp_path / "taks.toml"}: no such file; did you mean "{path}"?']
     assert problems(tmp_path) == [f"{tmp_path}: is a folder; svfit init {tmp_path.name} writes one"]
 

@@ -15,7 +15,7 @@ def adapter() -> None:
     """Work with adapters."""
 
 
-@adapter.command("to-lora")
+@adapter.command("to-lora", short_help="Write an adapter, exactly, in PEFT's LoRA format.")
 @click.argument("folder", metavar="ADAPTER_DIR", type=click.Path(path_type=Path))
 @click.argument("output", metavar="OUT_DIR", type=click.Path(path_type=Path))
 @common_options
@@ -32,6 +32,8 @@ def to_lora(folder: Path, output: Path, as_json: bool, quiet: bool) -> None:
 
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise UsageError(f"{output} exists already and holds something; name a new folder")
+    if (folder / "adapter" / "adapter.json").is_file():
+        raise UsageError(f"{folder} is a run's folder; its adapter is {folder / 'adapter'}")
     read = Adapter.load(folder)
     console = progress_console(quiet)
     with console.status(f"writing {output}"), atomic_dir(output) as fresh:

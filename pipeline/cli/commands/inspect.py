@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.cli.output import common_options, emit, progress, progress_console, result_console
+from pipeline.cli.output import common_options, emit, progress, progress_console, show
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 KINDS = {"manifest.json": "bundle", "adapter.json": "adapter"}
+PARTS = {"adapter": "adapter.json", "bundle": "manifest.json"}
 
 
 @click.command()
@@ -29,6 +32,7 @@ def inspect(target: str, rank: str | None, layers: str | None, as_json: bool, qu
     """
     from serve.errors import UsageError
 
+    _check(Path(target))
     kind = next((kind for file, kind in KINDS.items() if (Path(target) / file).is_file()), "model")
     if rank is not None and kind != "model":
         raise UsageError(f"--rank is about a model; {target} is {'an' if kind == 'adapter' else 'a'} {kind}")
@@ -42,6 +46,17 @@ def inspect(target: str, rank: str | None, layers: str | None, as_json: bool, qu
         emit(inspect_adapter(Path(target), layers=layers), as_json=as_json, render=_show_adapter)
     else:
         emit(_model(target, _rank(rank), layers, progress_console(quiet)), as_json=as_json, render=_show_model)
+
+
+def _check(path: Path) -> None:
+    """Refuse what is certainly none of the three."""
+    from serve.errors import UsageError
+
+    if path.is_file():
+        raise UsageError(f"{path} is a file; inspect takes a folder, pypi:PACKAGE, or a name on a model hub")
+    inside = [str(path / name) for name, file in PARTS.items() if (path / name / file).is_file()]
+    if inside and not any((path / file).is_file() for file in KINDS):
+        raise UsageError(f"{path} is a run's folder; inspect one of: {', '.join(inside)}")
 
 
 def _rank(text: str | None) -> int | float | str:
@@ -59,13 +74,25 @@ def _rank(text: str | None) -> int | float | str:
         raise UsageError(f'--rank {text}: use a number, a share such as 0.99, or "full"') from None
 
 
+@contextmanager
+def _in_terms_of_options() -> Iterator[None]:
+    """Errors name configuration keys; here a person gave an argument and options instead."""
+    from serve.errors import InputError, UsageError
+
+    try:
+        yield
+    except (InputError, UsageError) as error:
+        message = str(error).removeprefix("model.base: ")
+        raise type(error)(re.sub("^adapter.rank:", "--rank:", message)) from None
+
+
 def _model(target: str, rank: int | float | str, layers: str | None, console: Console) -> dict[str, Any]:
     from pipeline.model.source import resolve
     from pipeline.stages.quiet import quiet_libraries
     from pipeline.svf.inspect import inspect_model
 
-    source = resolve(target)
-    with progress(console) as bar:
+    with _in_terms_of_options(), progress(console) as bar:
+        source = resolve(target)
         task = bar.add_task("singular values", total=None)
         with quiet_libraries():
             found = inspect_model(
@@ -109,8 +136,7 @@ def _show_model(document: dict[str, Any]) -> None:
         cells += [_share(row["energy"].get(r)) for r in ranks]
         cells += [f"{row['effective_rank']:.1f}", *(str(r) for r in row["rank_for"].values())]
         table.add_row(*cells, *([f"{row['rank']} ({_share(row['captured'])})"] if chosen else []))
-    console = result_console()
-    console.print(table)
+    show(table)
     click.echo(
         f"{len(rows)} weights, {document['values']:,} singular values at rank {document['rank']}"
         f"  (basis {document['basis_id'][:12]}, pooling {document['pooling']})"
@@ -137,9 +163,7 @@ def _show_adapter(document: dict[str, Any]) -> None:
         most.add_row(
             entry["layer"], str(entry["index"]), number(entry["was"]), number(entry["became"]), f"{change:+.4g}"
         )
-    console = result_console()
-    console.print(table)
-    console.print(most)
+    show(table, most)
 
 
 def _show_bundle(document: dict[str, Any]) -> None:
@@ -157,8 +181,7 @@ def _show_bundle(document: dict[str, Any]) -> None:
             str(len(variant["kept_fp32"]) or "–"),
             end_section=True,
         )
-    console = result_console()
-    console.print(table)
+    show(table)
 
 
 def _pairs(document: Mapping[str, Any], number: Any, prefix: str = "") -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.cli.output import common_options, progress, progress_console, result_console
+from pipeline.cli.output import common_options, progress, progress_console, show
 
 if TYPE_CHECKING:
     from serve.predictor import Prediction
@@ -30,11 +30,18 @@ CHUNK = 16  # batches read ahead, so that rows of like length can share one
     "--format",
     "form",
     type=click.Choice(["table", "jsonl", "csv"]),
-    help="[default: a table for a few texts on a terminal, else jsonl]",
+    help="How answers look. [default: a table for a few texts on a terminal, else jsonl]",
 )
-@click.option("--variant", help="Which precision answers. [default: the bundle's]")
-@click.option("--batch-size", type=click.IntRange(min=1), default=16, show_default=True)
-@click.option("--threads", type=click.IntRange(min=1), help="[default: onnxruntime's choice]")
+@click.option("--variant", metavar="NAME", help="Which precision answers, fp32 or int8. [default: the bundle's]")
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    metavar="N",
+    default=16,
+    show_default=True,
+    help="Rows computed at once.",
+)
+@click.option("--threads", type=click.IntRange(min=1), metavar="N", help="CPU threads. [default: onnxruntime's choice]")
 @click.option("--top", type=click.IntRange(min=1), metavar="K", help="Show only the K likeliest labels.")
 @common_options
 def predict(
@@ -53,6 +60,7 @@ def predict(
     """Answer from BUNDLE, a folder that `svfit run` made.
 
     Give texts, or --file, or pipe lines in. A bundle of pairs takes two texts, or lines with a tab between.
+    Put -- before a text that starts with a dash.
 
     \b
       svfit predict runs/tickets/bundle "the pump is leaking again"
@@ -162,7 +170,7 @@ def _write_table(answers: list[dict[str, Any]], top: int | None) -> None:
         others = list(answer["probabilities"].items())[1:shown]
         then = ", ".join(f"{label} {share:.1%}" for label, share in others)
         table.add_row(text, Text(answer["label"], style="bold"), f"{answer['score']:.1%}", Text(then))
-    result_console().print(table)
+    show(table)
 
 
 def _short(text: str, width: int = 60) -> str:

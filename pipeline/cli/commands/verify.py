@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
-from pipeline.cli.output import common_options, emit, progress_console, result_console
+from pipeline.cli.output import common_options, emit, progress_console, show
 
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--threads", type=click.IntRange(min=1), help="[default: onnxruntime's choice]")
+@click.option("--threads", type=click.IntRange(min=1), metavar="N", help="CPU threads. [default: onnxruntime's choice]")
 @common_options
 def verify(bundle: Path, threads: int | None, as_json: bool, quiet: bool) -> None:
     """Check BUNDLE: every file's hash, that each variant loads, and its answers to the stored samples.
@@ -51,7 +51,4 @@ def _show(document: dict[str, Any]) -> None:
         )
         if check["remark"]:
             remarks.append(f"{check['variant']}: {check['remark']}")
-    console = result_console()
-    console.print(table)
-    for remark in remarks:
-        console.print(Text(remark))
+    show(table, *map(Text, remarks))
