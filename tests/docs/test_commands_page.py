@@ -1,0 +1,43 @@
+"""docs/COMMANDS.md is what the commands say of themselves."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.cli.pages import pages
+from pipeline.cli.table import COMMANDS
+
+PAGE = Path(__file__).parents[2] / "docs" / "COMMANDS.md"
+
+
+def test_the_page_is_as_generated() -> None:
+    assert PAGE.read_text("utf-8") == pages(), "run: make docs"
+
+
+def test_every_command_has_a_heading_nested_ones_too() -> None:
+    headings = [line.removeprefix("## ") for line in pages().splitlines() if line.startswith("## ")]
+    assert set(headings) == {"svfit", *(f"svfit {name}" for name in COMMANDS), "svfit adapter to-lora"}
+    assert len(headings) == len(set(headings))
+
+
+def test_no_short_help_is_cut_and_no_line_is_wide() -> None:
+    assert "...\n" not in pages().replace("[ARGS]...\n", "").replace("[TEXT]...\n", "")
+    assert max(map(len, pages().splitlines())) <= 120
+
+
+@pytest.mark.parametrize("columns", ["40", "300"])
+def test_the_module_prints_the_same_on_any_terminal(columns: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline.cli.pages"],
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+        env={**os.environ, "COLUMNS": columns, "PYTHONIOENCODING": "utf-8"},
+        check=True,
+    )
+    assert done.stdout == pages()
