@@ -115,6 +115,8 @@ def _read_manifest(root: Path) -> Manifest:
     named = f"bundle {root}: {MANIFEST}"
     path = root / MANIFEST
     if path.is_symlink() or not path.is_file():
+        if (root / "bundle" / MANIFEST).is_file():
+            raise InputError(f"bundle {root}: is a run's folder; its bundle is {root / 'bundle'}")
         raise InputError(f"{named}: missing, or not a plain file; is this a bundle's folder?")
     data = _read_bounded(path, MAX_MANIFEST_BYTES, named)
     value = _parse(data, named)

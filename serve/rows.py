@@ -97,10 +97,13 @@ def _chosen(lines: _Lines, header: Sequence[str], texts: int, columns: Sequence[
         wanted = list(columns)
     elif texts == 1 and "text" in header:
         wanted = ["text"]
+    elif texts == len(header) == 1 and (mark := next((mark for mark in ";\t|" if mark in header[0]), "")):
+        raise InputError(f"{lines.name}: one column, {have!r}; are its columns separated by {mark!r}?")
     elif len(header) == texts:
         wanted = list(header)
     else:
-        raise InputError(f"{lines.name}: which {texts} column(s) hold the text? name them; there are: {have}")
+        flags = " ".join(["--text COLUMN"] * texts)
+        raise InputError(f"{lines.name}: which {texts} column(s) hold the text? name them ({flags}); there are: {have}")
     for column in wanted:
         if header.count(column) != 1:
             what = "no column" if column not in header else "more than one column"

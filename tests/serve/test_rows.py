@@ -62,6 +62,8 @@ def test_pairs_are_read_in_the_order_that_was_asked(
     [
         ("a.csv", "", (), r"a\.csv: empty"),
         ("a.csv", "id,note\n1,x\n", (), r"a\.csv: which 1 column\(s\) hold the text\?.* id, note"),
+        ("a.csv", "text;label\na;b\n", (), r"a\.csv: one column, 'text;label'; are its columns separated by ';'"),
+        ("a.csv", "id,note\n1,x\n", (), r"name them \(--text COLUMN\)"),
         ("a.csv", "id,note\n1,x\n", ("text",), "no column 'text'; there are: id, note"),
         ("a.csv", "text,text\n1,x\n", (), "more than one column 'text'"),
         ("a.csv", "text\nx\n", ("text", "x"), r"takes 1 text column\(s\), 2 named"),
