@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -112,17 +112,22 @@ def is_done(stage: Stage, context: Context) -> bool:
     return stamp is not None and stamp["fingerprint"] == fingerprint(stage, context)
 
 
+def require(context: Context, command: str, names: Sequence[str]) -> None:
+    """Raise `UsageError` where one of the stages that `command` reads hasn't been done."""
+    for name in names:
+        if read_stamp(context, name) is None:
+            raise UsageError(
+                f"{command}: reads {context.path(name)}, which isn't there; do the stage before first, "
+                f"or all of them with: svfit run {context.config.path.name}"
+            )
+
+
 def execute(stage: Stage, context: Context) -> dict[str, Any]:
     """Do one stage: its folder appears whole or not at all, and its stamp after it.
 
     Raises `UsageError` where a stage it reads hasn't been done.
     """
-    for name in stage.needs:
-        if read_stamp(context, name) is None:
-            raise UsageError(
-                f"{stage.command}: reads {context.path(name)}, which isn't there; do the stage before first, "
-                f"or all of them with: svfit run {context.config.path.name}"
-            )
+    require(context, stage.command, stage.needs)
     began = time.perf_counter()
     _stamp(context, stage.name).unlink(missing_ok=True)
     with atomic_dir(context.path(stage.name)) as fresh:

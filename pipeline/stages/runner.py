@@ -10,7 +10,7 @@ from rich.console import Console
 
 from pipeline.config import Config
 from pipeline.stages.bundle import bundle
-from pipeline.stages.context import Context, Stage, execute, is_done
+from pipeline.stages.context import Context, Stage, execute, is_done, require
 from pipeline.stages.export import export
 from pipeline.stages.finetune import finetune
 from pipeline.stages.merge import merge
@@ -52,7 +52,15 @@ def run_stage(name: str, config: Config, folder: Path, *, console: Console) -> d
     context = Context(config, folder, console)
     with quiet_libraries():
         if name == "report":
+            require(context, name, [stage.name for stage in STAGES])
             return write_report(context)
         stage = next(stage for stage in STAGES if stage.command == name)
+        require(context, name, stage.needs)
+        for earlier in STAGES:
+            if earlier.name in stage.needs and not is_done(earlier, context):
+                context.say(
+                    f"! {context.path(earlier.name)} was made from another configuration or other rows; "
+                    f"svfit run {context.config.path.name} makes it anew"
+                )
         write_config(context)
         return execute(stage, context)

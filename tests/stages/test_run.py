@@ -131,6 +131,21 @@ def test_a_stage_without_the_one_before_says_what_to_run(finished: Finished, tmp
     assert not (tmp_path / "empty" / "merged").exists()
 
 
+def test_the_report_without_a_bundle_says_what_to_run(finished: Finished, run_copy: Path) -> None:
+    shutil.rmtree(run_copy / "bundle")
+    result = svfit("report", finished.config, "--output", run_copy)
+    assert result.exit_code == 2
+    assert "svfit run wet-or-dry.toml" in result.stderr
+
+
+def test_a_stage_says_so_when_it_reads_what_another_configuration_made(finished: Finished, run_copy: Path) -> None:
+    same = svfit("merge", finished.config, "--output", run_copy)
+    other = svfit("merge", finished.config, "--output", run_copy, "--set", "train.learning_rate=0.5")
+    assert same.exit_code == other.exit_code == 0
+    assert "another configuration" not in same.stderr
+    assert f"! {run_copy / 'adapter'} was made from another configuration" in other.stderr.replace("\n", " ")
+
+
 def test_an_adapter_is_refused_on_a_base_that_changed(finished: Finished, run_copy: Path) -> None:
     path = run_copy / "adapter" / "adapter.json"
     card = document(path)
