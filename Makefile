@@ -14,7 +14,7 @@ $(VENV)/ready: pyproject.toml constraints.txt
 
 demo: $(VENV)/ready
 	$(BIN)/svfit run examples/tickets/tickets.toml
-	$(BIN)/svfit predict --quiet runs/tickets/bundle \
+	$(BIN)/svfit predict --quiet --format table runs/tickets/bundle \
 	  "the pump on line 3 is leaking again" \
 	  "badge reader at gate 2 shows offline, nobody can clock in" \
 	  "temperature transmitter TT-204 reads 40 degrees too high since the calibration"
