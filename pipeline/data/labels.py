@@ -50,7 +50,7 @@ def decide_task(train: Table, task: str) -> str:
         raise InputError(
             f"{train.at(odd[0])}: the label {quoted(train.labels[odd[0]])} is no number, while "
             f"{len(train.labels) - len(odd):,} of {len(train.labels):,} labels are; mend it, or say "
-            f'data.task = "{CLASSIFICATION}"'
+            'data.task = "classification"'
         )
     return CLASSIFICATION
 
@@ -100,8 +100,8 @@ def numbers(table: Table) -> list[float]:
         number = parse_number(label)
         if number is None:
             raise InputError(
-                f"{table.at(row)}: the label {quoted(label)} is no finite number, as {REGRESSION} needs "
-                '(written like 3 or 0.25); mend it, or say data.task = "text-classification"'
+                f"{table.at(row)}: the label {quoted(label)} is no finite number, as a regression needs "
+                '(written like 3 or 0.25); mend it, or say data.task = "classification"'
             )
         result.append(number)
     return result

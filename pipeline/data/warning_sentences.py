@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.data.dataset import CLASSIFICATION, REGRESSION
 from pipeline.data.labels import MAX_INTEGER_CLASSES, parse_number
 from pipeline.data.wording import listed, quoted
 
@@ -76,7 +75,7 @@ def _classes(found: Mapping[str, Any]) -> list[str]:
     names = found["labels"]
     if len(names) > MAX_INTEGER_CLASSES and all(parse_number(name) is not None for name in names):
         sentences.append(
-            f'{len(names)} numbers are taken for classes; if they are amounts, say data.task = "{REGRESSION}".'
+            f'{len(names)} numbers are taken for classes; if they are amounts, say data.task = "regression".'
         )
     few = found["few_rows"]
     if few["classes"]:
@@ -99,7 +98,7 @@ def _numbers(found: Mapping[str, Any]) -> list[str]:
     sentences = []
     if train["whole"]:
         sentences.append(
-            f'Every label of train is a whole number; if they are class numbers, say data.task = "{CLASSIFICATION}".'
+            'Every label of train is a whole number; if they are class numbers, say data.task = "classification".'
         )
     for name, split in found["splits"].items():
         if split["numbers"]["min"] < train["min"] or split["numbers"]["max"] > train["max"]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
+from export.pack import MIN_SAMPLES
 from pipeline import __version__
 from pipeline.config import Config
 from pipeline.data import Dataset, load_dataset
@@ -55,19 +56,23 @@ class Context:
     @cached_property
     def dataset(self) -> Dataset:
         data = self.config.data
-        return load_dataset(
+        found = load_dataset(
             train=data.train,
             validation=data.validation,
             test=data.test,
             text=data.text,
             label=data.label,
-            task=data.task,
+            task=data.task if data.task == "auto" else f"text-{data.task}",
             validation_share=data.validation_share,
             seed=self.config.train.seed,
             format=data.format,
             dataset=data.dataset,
             dataset_config=data.dataset_config,
         )
+        count = len(found.train.labels) + len(found.validation.labels)
+        if count < MIN_SAMPLES:
+            raise InputError(f"{found.train.source}: {count} rows to learn from and choose by; at least {MIN_SAMPLES}")
+        return found
 
     @cached_property
     def inputs_sha256(self) -> str:

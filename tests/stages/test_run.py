@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 from conftest import Finished
+from rich.console import Console
 from tiny_task import rows, svfit, write_csv, write_task
 
+from pipeline.config import load
 from pipeline.stages import runner
+from pipeline.stages.context import Context
 from serve.predictor import Predictor
 from serve.verify import verify
 
@@ -185,6 +188,25 @@ def test_bad_rows_stop_the_run_before_anything_is_written(tmp_path: Path, base: 
     assert "test.csv:2" in result.stderr
     assert "gardening" in result.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_too_few_rows_are_told_before_training(tmp_path: Path, base: Path) -> None:
+    config = write_task(tmp_path, base)
+    write_csv(tmp_path / "train.csv", ("text", "label"), rows(6, 1))
+    result = svfit("run", config, "--output", tmp_path / "run")
+    assert result.exit_code == 1
+    assert "6 rows to learn from and choose by; at least 8" in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("task", "labels"), [("regression", ()), ("classification", ("0", "1"))])
+def test_the_task_that_a_configuration_names_is_taken(tmp_path: Path, task: str, labels: tuple[str, ...]) -> None:
+    numbers = [(text, str(place % 2)) for place, (text, _) in enumerate(rows(40, 1))]
+    write_csv(tmp_path / "train.csv", ("text", "label"), numbers)
+    path = tmp_path / "task.toml"
+    path.write_text(f'[model]\nbase = "pypi:x"\n[data]\ntrain = "train.csv"\ntask = "{task}"\n')
+    found = Context(load(path), tmp_path / "run", Console(stderr=True)).dataset
+    assert (found.task, tuple(found.labels)) == (f"text-{task}", labels)
 
 
 def test_the_stages_are_those_that_the_command_line_offers() -> None:
