@@ -94,6 +94,10 @@ def _config(source: Source) -> PretrainedConfig:
         config: PretrainedConfig = AutoConfig.from_pretrained(source.folder)
     except (OSError, ValueError) as error:
         raise InputError(f"model.base: {source.name}: transformers can't read it ({_first_line(error)})") from None
+    if hasattr(config, "svfit_pooling"):
+        raise InputError(
+            f"model.base: {source.name} is a model that svfit merged; start from the base that it was made from"
+        )
     return config
 
 

@@ -212,6 +212,14 @@ def test_a_folder_without_a_tokenizer_is_told(checkpoint: Callable[..., Source],
         load(source, LABELS)
 
 
+def test_a_merged_model_is_refused_as_a_base(checkpoint: Callable[..., Source], tokenizer: Any, tmp_path: Path) -> None:
+    load(checkpoint(), LABELS, pooling="mean").model.save_pretrained(tmp_path / "merged")
+    tokenizer.save_pretrained(tmp_path / "merged")
+    for pooling in ("auto", "mean"):
+        with pytest.raises(InputError, match="merged; start from the base"):
+            load(Source("merged", tmp_path / "merged"), LABELS, pooling=pooling)
+
+
 def test_a_merged_folder_that_can_not_be_read_is_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no merged model"):
         load_merged(tmp_path)
