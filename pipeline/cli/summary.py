@@ -65,7 +65,7 @@ def print_report(report: Mapping[str, Any], folder: Path, *, pair: bool) -> None
         facts.add_row(
             escape(f"gate {gate['name']}"), f"{verdict}  {number(gate['value'])} (limit {number(gate['limit'])})"
         )
-    show(facts, "", _variants(report), "")
+    show(facts, _variants(report))
     paths = report.get("paths", {})
     bundle = paths.get("bundle") or str(folder / "bundle")
     click.echo(f"report  {paths.get('report') or folder / 'report.html'}")

@@ -41,7 +41,7 @@ finetune = _stage(
 merge = _stage(
     "merge",
     "Fold the adapter into the base model's weights.\n\n"
-    "Reads adapter/, writes merged/: an ordinary float32 model that transformers loads.",
+    "Reads adapter/, writes merged/: the model with what was learned in its weights, float32 safetensors.",
 )
 export = _stage(
     "export",
