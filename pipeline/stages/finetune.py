@@ -54,7 +54,7 @@ def finetune(context: Context, folder: Path) -> dict[str, Any]:
         console=context.console,
     )
     if not result.trainer.is_world_process_zero():
-        raise SystemExit(0)  # under `accelerate launch`, one process writes
+        return {}  # under `accelerate launch`, one process writes
     trained = _trained(svfit)
     card = {
         "name": config.name,

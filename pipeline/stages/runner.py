@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from rich.console import Console
 
@@ -32,6 +34,8 @@ def run(config: Config, folder: Path, *, fresh: bool, console: Console) -> dict[
     """Do every stage that isn't done, then write the report; gives the report's document."""
     context = Context(config, folder, console)
     with quiet_libraries():
+        if not is_main():
+            _help_to_train(config, folder, always=fresh)
         if fresh:
             for stage in STAGES:
                 shutil.rmtree(context.path(stage.name), ignore_errors=True)
@@ -51,6 +55,10 @@ def run_stage(name: str, config: Config, folder: Path, *, console: Console) -> d
     """Do one stage, whether or not it was done before; gives its summary."""
     context = Context(config, folder, console)
     with quiet_libraries():
+        if not is_main():
+            if name == STAGES[0].command:
+                _help_to_train(config, folder, always=True)
+            raise SystemExit(0)
         if name == "report":
             require(context, name, [stage.name for stage in STAGES])
             return write_report(context)
@@ -64,3 +72,18 @@ def run_stage(name: str, config: Config, folder: Path, *, console: Console) -> d
                 )
         write_config(context)
         return execute(stage, context)
+
+
+def is_main() -> bool:
+    """Whether this process is the only one, or the first of those that `accelerate launch` or `torchrun` started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _help_to_train(config: Config, folder: Path, *, always: bool) -> NoReturn:
+    """What the other processes do: train along where there is training to do, and write nothing."""
+    context = Context(config, folder, Console(quiet=True))
+    stage = STAGES[0]
+    if always or not is_done(stage, context):
+        with tempfile.TemporaryDirectory() as unused:
+            stage.work(context, Path(unused))
+    raise SystemExit(0)

@@ -129,6 +129,7 @@ def _arguments(plan: Plan, folder: Path, rows: int) -> TrainingArguments:
         remove_unused_columns=False,
         label_names=["labels"],
         disable_tqdm=True,
+        ddp_find_unused_parameters=False,
         report_to="none",
     )
 
