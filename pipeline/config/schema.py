@@ -171,7 +171,11 @@ class ExportSection(Section):
     mode: Annotated[Literal["merged"], PlainValidator(_mode)] = Field(
         default="merged", description="the adapter is folded into the weights"
     )
-    parity: float = Field(default=1e-4, gt=0, description="largest allowed difference between ONNX and PyTorch outputs")
+    parity: float = Field(
+        default=1e-4,
+        gt=0,
+        description="largest allowed difference between ONNX and PyTorch outputs (of numbers: relative)",
+    )
 
 
 class QuantizeSection(Section):

@@ -110,20 +110,33 @@ def _with_own_head(source: Source, config: PretrainedConfig) -> tuple[PreTrained
         raise InputError(f"model.base: {source.name} has no sequence classifier ({_first_line(error)})") from None
     except (OSError, SafetensorError) as error:
         raise _unreadable(source, error) from None
-    return model, set(report["missing_keys"])
+    missing = set(report["missing_keys"])
+    _refuse_random(source, {key for key in missing if key.startswith(f"{model.base_model_prefix}.")})
+    return model, missing
 
 
 def _encoder(source: Source, config: PretrainedConfig) -> nn.Module:
+    options: dict[str, Any] = {"config": config, "dtype": "float32", "output_loading_info": True}
     try:
         try:
-            encoder: nn.Module = AutoModel.from_pretrained(
-                source.folder, config=config, add_pooling_layer=False, dtype="float32"
-            )
+            encoder, report = AutoModel.from_pretrained(source.folder, add_pooling_layer=False, **options)
         except TypeError:  # an architecture whose models never have a pooler
-            encoder = AutoModel.from_pretrained(source.folder, config=config, dtype="float32")
+            encoder, report = AutoModel.from_pretrained(source.folder, **options)
     except (OSError, ValueError, SafetensorError) as error:
         raise _unreadable(source, error) from None
-    return encoder
+    _refuse_random(source, set(report["missing_keys"]))
+    made: nn.Module = encoder
+    return made
+
+
+def _refuse_random(source: Source, missing: set[str]) -> None:
+    """A pooler may be missing from a checkpoint, and is then trained whole; a layer may not: it would be random."""
+    layers = sorted(key for key in missing if "pooler" not in key)
+    if layers:
+        raise InputError(
+            f"model.base: the weights of {source.name} lack {len(layers)} of the model's tensors ({layers[0]}, ...); "
+            "they belong to another class of model, and training would start from random numbers"
+        )
 
 
 def _unreadable(source: Source, error: Exception) -> InputError:

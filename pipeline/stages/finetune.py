@@ -19,6 +19,7 @@ from pipeline.train.fit import Fit, fit
 from pipeline.train.metrics import headline
 from pipeline.train.plan import Plan
 from pipeline.train.rows import Rows, count_tokens
+from pipeline.train.scale import Scale, output_layer
 from serve.errors import UsageError
 from serve.files import sha256_json, write_json
 
@@ -35,12 +36,20 @@ def finetune(context: Context, folder: Path) -> dict[str, Any]:
     torch.manual_seed(config.train.seed)
     loaded = load(context.source, dataset.labels, pooling=config.model.pooling, dropout=config.model.head_dropout)
     length = max_length(context, loaded)
+    if length < config.model.max_length:
+        context.say(
+            f"! model.max_length: {config.model.max_length} is more than {context.source.name} takes; {length} it is"
+        )
     seen = profile(dataset, lambda texts: count_tokens(loaded.tokenizer, texts), length)
     render_profile(seen, context.console)
     svfit = _wrapped(context, loaded)
 
+    last = output_layer(svfit.model, svfit.whole) if dataset.task == "text-regression" else None
+    scale = Scale.of(dataset.train.labels) if last is not None else None
+
     def rows(split: Split) -> Rows:
-        return Rows(loaded.tokenizer, split.texts, split.labels, length)
+        labels = split.labels if scale is None else scale.apply(split.labels)
+        return Rows(loaded.tokenizer, split.texts, labels, length)
 
     checkpoints = _checkpoints(context)
     result = fit(
@@ -55,6 +64,9 @@ def finetune(context: Context, folder: Path) -> dict[str, Any]:
     )
     if not result.trainer.is_world_process_zero():
         return {}  # under `accelerate launch`, one process writes
+    if scale is not None and last is not None:
+        scale.put_into(last)
+        result.record["validation"] = [scale.real_units(row) for row in result.record["validation"]]
     trained = _trained(svfit)
     card = {
         "name": config.name,
@@ -67,6 +79,7 @@ def finetune(context: Context, folder: Path) -> dict[str, Any]:
         "whole_modules": list(svfit.whole),
         "train_bias": config.adapter.train_bias,
         "train_layernorm": config.adapter.train_layernorm,
+        "unit": 1.0 if scale is None else max(1.0, abs(scale.mean) + scale.deviation),
         "trained": trained,
         "metrics": {"validation": _best(result)},
     }

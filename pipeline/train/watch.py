@@ -29,6 +29,8 @@ class Watch(TrainerCallback):
         self._step_began = 0.0
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if state.global_step:
+            self.progress.console.print(f"going on from the checkpoint of step {state.global_step}", highlight=False)
         self._task = self.progress.add_task("fine-tune", total=state.max_steps, completed=state.global_step, rate="")
         self.progress.start()
 

@@ -223,3 +223,17 @@ def test_a_merged_model_is_refused_as_a_base(checkpoint: Callable[..., Source], 
 def test_a_merged_folder_that_can_not_be_read_is_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no merged model"):
         load_merged(tmp_path)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "architecture"])
+def test_a_checkpoint_that_lacks_layers_is_refused_instead_of_trained_from_random_numbers(
+    checkpoint: Callable[..., Source], pooling: str
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    source = checkpoint()
+    path = source.folder / "model.safetensors"
+    kept = {key: value for key, value in load_file(path).items() if "layer.1." not in key}
+    save_file(kept, str(path), metadata={"format": "pt"})
+    with pytest.raises(InputError, match=r"base lack 16 of the model's tensors \(.*layer\.1\."):
+        load(source, LABELS, pooling=pooling)

@@ -159,25 +159,33 @@ def test_an_adapter_is_refused_on_a_base_that_changed(finished: Finished, run_co
     assert "changed" in result.stderr
 
 
-def test_a_pair_with_a_number_to_predict_goes_all_the_way(tmp_path: Path, base: Path) -> None:
-    pairs = [
-        (text, other, float(kind == same))
-        for (text, kind), (other, same) in zip(rows(120, 3), rows(120, 4)[::-1], strict=True)
+def test_a_pair_with_a_number_to_predict_goes_all_the_way_in_the_numbers_own_unit(tmp_path: Path, base: Path) -> None:
+    table = [
+        (first, second, 1000 + 300 * (kind == "plumbing") + number / 100)
+        for number, ((first, kind), (second, _)) in enumerate(zip(rows(200, 3), rows(200, 4), strict=True))
     ]
-    pairs = [(first, second, score + number / 1000) for number, (first, second, score) in enumerate(pairs)]
-    write_csv(tmp_path / "train.csv", ("first", "second", "score"), pairs)
-    config = tmp_path / "alike.toml"
+    write_csv(tmp_path / "train.csv", ("first", "second", "cost"), table)
+    config = tmp_path / "cost.toml"
     config.write_text(
         f'[model]\nbase = "{base}"\nmax_length = 32\n'
-        '[data]\ntrain = "train.csv"\ntext = ["first", "second"]\nlabel = "score"\n[train]\nepochs = 1\n'
+        '[data]\ntrain = "train.csv"\ntext = ["first", "second"]\nlabel = "cost"\n'
+        "[train]\nepochs = 12\nbatch_size = 16\nlearning_rate = 0.05\nhead_learning_rate = 0.05\n"
     )
     result = svfit("run", config, "--output", tmp_path / "run", "--set", "quantize.max_drop=100")
     assert result.exit_code == 0, result.stderr
     report = document(tmp_path / "run" / "report.json")
     assert report["task"] == "text-regression"
-    assert set(report["metrics"]["validation"]) == {"pearson", "spearman", "mse", "mae"}
-    answer = Predictor(tmp_path / "run" / "bundle").predict([("hot leak", "cold pump")])[0]
-    assert answer.value is not None
+    measured = report["metrics"]["validation"]
+    assert set(measured) == {"pearson", "spearman", "mse", "mae"}
+    assert measured["pearson"] > 0.9
+    assert measured["mae"] < 75  # the classes are 300 apart; answering the mean is 150 off
+    recorded = max(report["training"]["validation"], key=lambda row: row["pearson"])
+    assert recorded["mae"] == pytest.approx(report["variants"][0]["metrics"]["validation"]["mae"], rel=1e-3)
+    wet, dry = Predictor(tmp_path / "run" / "bundle").predict(
+        [("hot leak door", "cold pump"), ("hot lamp door", "cold dark")]
+    )
+    assert wet.value is not None and dry.value is not None
+    assert wet.value - dry.value > 150
 
 
 def test_bad_rows_stop_the_run_before_anything_is_written(tmp_path: Path, base: Path) -> None:
