@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,16 @@ from pipeline.cli import main
 
 WET, DRY = ("leak", "valve", "pump"), ("lamp", "dark", "bright")
 PLAIN = ("fan", "noise", "hot", "cold", "line", "door")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that went through: its configuration, its folder, and what the command printed."""
+
+    config: Path
+    folder: Path
+    stdout: str
+    stderr: str
 
 
 def rows(count: int, seed: int) -> list[tuple[str, str]]:

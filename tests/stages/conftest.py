@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tiny_task import svfit, write_task
+from tiny_task import Finished, svfit, write_task
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A run that went through: its configuration, its folder, and what the command printed."""
-
-    config: Path
-    folder: Path
-    stdout: str
-    stderr: str
 
 
 @pytest.fixture(scope="session")

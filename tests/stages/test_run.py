@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Finished
 from rich.console import Console
-from tiny_task import rows, svfit, write_csv, write_task
+from tiny_task import Finished, rows, svfit, write_csv, write_task
 
 from pipeline.config import load
 from pipeline.stages import runner
