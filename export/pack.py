@@ -109,9 +109,9 @@ def write_bundle(
     return folder
 
 
-def versions() -> dict[str, str]:
-    """Installed versions of the packages that decide a bundle's content."""
-    return {package: version for package in PACKAGES if (version := _version(package)) is not None}
+def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
+    """Installed versions, by default of the packages that decide a bundle's content."""
+    return {package: version for package in packages if (version := _version(package)) is not None}
 
 
 def _samples(

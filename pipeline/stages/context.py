@@ -75,10 +75,15 @@ class Context:
         return found
 
     @cached_property
+    def base(self) -> dict[str, str]:
+        """The base model's name and the hash of its weights, which are read once a run."""
+        return {"name": self.source.name, "sha256": self.source.sha256()}
+
+    @cached_property
     def inputs_sha256(self) -> str:
         """Hash over the base model and every split: what the whole run starts from."""
         splits = {split.name: split.sha256 for split in self.dataset.splits()}
-        return sha256_json({"base": self.source.sha256(), "splits": splits, "seed": self.config.train.seed})
+        return sha256_json({"base": self.base["sha256"], "splits": splits, "seed": self.config.train.seed})
 
     def path(self, stage: str) -> Path:
         return self.folder / stage

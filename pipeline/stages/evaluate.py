@@ -23,7 +23,7 @@ Batches = list[tuple[npt.NDArray[np.intp], dict[str, npt.NDArray[np.int64]]]]
 
 
 class Evaluation:
-    """Tokenizes the validation and test rows once; each graph is then run on them."""
+    """Tokenizes a split's rows once, when they are first asked for; each graph is then run on them."""
 
     def __init__(self, context: Context, inputs: InputSpec) -> None:
         card = read_card(context.path("adapter"))["card"]
@@ -36,16 +36,12 @@ class Evaluation:
         self.output = OutputSpec("logits", max(1, len(self.labels)))
         self.tokenizer = TextTokenizer.from_file(context.path("merged") / "tokenizer.json", inputs)
         dataset = context.dataset
-        self.splits: dict[str, tuple[Split, Batches]] = {
-            split.name: (split, _batches(self.tokenizer, split))
-            for split in (dataset.validation, dataset.test)
-            if split
-        }
+        self.splits = {split.name: split for split in (dataset.validation, dataset.test) if split}
+        self._tokenized: dict[str, Batches] = {}
 
     def metrics(self, graph: Path, split: str) -> dict[str, Any]:
         """All metrics of one split, per class and confusion included."""
-        rows, batches = self.splits[split]
-        return detail(self.task, self.labels, self._logits(graph, len(rows.labels), batches), rows.labels)
+        return detail(self.task, self.labels, self._logits(graph, split), self.splits[split].labels)
 
     def every(self, graph: Path) -> dict[str, dict[str, Any]]:
         """Split name → metrics."""
@@ -57,45 +53,40 @@ class Evaluation:
 
     def difference(self, first: Path, second: Path) -> float:
         """Largest absolute difference of two graphs' logits on the validation rows."""
-        rows, batches = self.splits["validation"]
-        logits = [self._logits(graph, len(rows.labels), batches) for graph in (first, second)]
+        logits = [self._logits(graph, "validation") for graph in (first, second)]
         return float(np.abs(logits[0] - logits[1]).max())
 
     def median_row(self) -> dict[str, npt.NDArray[np.int64]]:
         """The validation row of median length in characters, alone in its batch."""
-        rows = as_rows(self.splits["validation"][0])
+        rows = as_rows(self.splits["validation"])
         return self.tokenizer([sorted(rows, key=_length)[len(rows) // 2]])
 
     def feeds(self, split: str, batch: int) -> list[dict[str, npt.NDArray[np.int64]]]:
         """Some of a split's real rows in batches of `batch`, spread over its lengths, for ranking layers."""
-        rows = as_rows(self.splits[split][0])
+        rows = as_rows(self.splits[split])
         count = min(MEASURED, len(rows) // batch or 1)
         places = np.linspace(0, max(0, len(rows) - batch), count).astype(int)
         return [self.tokenizer(rows[start : start + batch]) for start in places]
 
-    def _logits(
-        self,
-        graph: Path,
-        rows: int,
-        batches: Batches,
-    ) -> npt.NDArray[np.float32]:
+    def _logits(self, graph: Path, split: str) -> npt.NDArray[np.float32]:
         session = GraphSession(graph, self.inputs, self.output)
-        logits = np.empty((rows, self.output.width), dtype=np.float32)
-        for places, feeds in batches:
+        logits = np.empty((len(self.splits[split].labels), self.output.width), dtype=np.float32)
+        for places, feeds in self._batches(split):
             logits[places] = session.run(feeds)
         return logits
+
+    def _batches(self, split: str) -> Batches:
+        if split not in self._tokenized:
+            rows = as_rows(self.splits[split])
+            order = np.argsort([_length(row) for row in rows], kind="stable")
+            places = [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
+            self._tokenized[split] = [(place, self.tokenizer([rows[index] for index in place])) for place in places]
+        return self._tokenized[split]
 
 
 def as_rows(split: Split) -> list[Row]:
     """The split's texts as a bundle takes them."""
     return [row[0] if len(row) == 1 else (row[0], row[1]) for row in split.texts]
-
-
-def _batches(tokenizer: TextTokenizer, split: Split) -> Batches:
-    rows = as_rows(split)
-    order = np.argsort([_length(row) for row in rows], kind="stable")
-    places = [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
-    return [(place, tokenizer([rows[index] for index in place])) for place in places]
 
 
 def _length(row: Row) -> int:

@@ -72,7 +72,7 @@ def finetune(context: Context, folder: Path) -> dict[str, Any]:
         "name": config.name,
         "task": dataset.task,
         "labels": list(dataset.labels),
-        "base": {"name": context.source.name, "sha256": context.source.sha256()},
+        "base": context.base,
         "pooling": loaded.pooling,
         "dropout": config.model.head_dropout,
         "max_length": length,

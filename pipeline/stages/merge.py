@@ -28,7 +28,7 @@ def merge(context: Context, folder: Path) -> dict[str, Any]:
     """
     adapter = Adapter.load(context.path("adapter"))
     card = adapter.card
-    if card["base"]["sha256"] != context.source.sha256():
+    if card["base"]["sha256"] != context.base["sha256"]:
         raise InputError(
             f"{context.path('adapter')}: trained on {card['base']['name']}, whose weights have changed since"
         )

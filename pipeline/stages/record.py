@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import platform
-from importlib import metadata
 from typing import Any
 
+from export import pack
 from pipeline import __version__
 from pipeline.stages.context import Context
 from serve.files import write_json
 
-PACKAGES = ("torch", "transformers", "onnx", "onnxruntime", "tokenizers", "numpy", "accelerate", "safetensors")
-
 
 def versions() -> dict[str, str]:
     """Versions of svfit, Python and the packages that decide results."""
-    found = {"svfit": __version__, "python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    found = pack.versions((*pack.PACKAGES, "accelerate", "safetensors"))
+    return found | {"svfit": __version__, "python": platform.python_version()}
 
 
 def write_config(context: Context) -> None:
@@ -32,7 +25,7 @@ def write_config(context: Context) -> None:
         "config": config.resolved(),
         "versions": versions(),
         "seed": config.train.seed,
-        "base": {"name": context.source.name, "sha256": context.source.sha256()},
+        "base": context.base,
         "data": {
             split.name: {"source": split.source, "sha256": split.sha256, "rows": len(split.labels)}
             for split in context.dataset.splits()
