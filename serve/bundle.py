@@ -17,6 +17,7 @@ from serve.manifest import FileEntry, Manifest, manifest_digest
 MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
 SAMPLES = "samples.json"
+STATE = "state"  # folder of a swappable bundle that is not sealed: adapters that came later, serve.registry
 MAX_MANIFEST_BYTES = 4 * 2**20
 MAX_FILES = 10_000
 
@@ -66,7 +67,7 @@ def seal(folder: Path, manifest: Manifest) -> Manifest:
     """
     entries = {
         name: FileEntry(bytes=size, sha256=sha256_file(folder / name))
-        for name, size in sorted(_walk(folder).items())
+        for name, size in sorted(_walk(folder, skip=STATE if manifest.swap else "").items())
         if name != MANIFEST
     }
     unsigned = dataclasses.replace(manifest, files=entries, manifest_sha256="").to_dict()
@@ -149,7 +150,7 @@ def _check_listing(root: Path, manifest: Manifest) -> None:
     for name in manifest.files:
         if not _safe(name) or name == MANIFEST:
             raise InputError(f"bundle {root}: {MANIFEST} lists {name!r}, which is not a path inside a bundle")
-    on_disk = _walk(root)
+    on_disk = _walk(root, skip=STATE if manifest.swap else "")
     on_disk.pop(MANIFEST, None)
     for name, entry in sorted(manifest.files.items()):
         if name not in on_disk:
@@ -164,13 +165,18 @@ def _check_listing(root: Path, manifest: Manifest) -> None:
 def _check_parts(root: Path, manifest: Manifest) -> None:
     """The files that a bundle can't answer without are among those listed."""
     wanted = [TOKENIZER, SAMPLES, *(variant.file for variant in manifest.variants)]
+    if manifest.swap is not None:
+        wanted += [manifest.swap.weights, manifest.swap.fold, *(head.file for head in manifest.swap.heads)]
+        for adapter in manifest.swap.adapters:
+            wanted += [f"adapters/{adapter}/{part}" for part in ("adapter.json", "adapter.safetensors")]
     for name in wanted:
         if name not in manifest.files:
             raise InputError(f"bundle {root}: {name} is missing from the files that {MANIFEST} lists")
 
 
-def _walk(root: Path) -> dict[str, int]:
-    """Every file under a folder as posix path → bytes. Links and special files are refused."""
+def _walk(root: Path, skip: str = "") -> dict[str, int]:
+    """Every file under a folder as posix path → bytes, but for the folder `skip` in it. Links and special files are
+    refused."""
     found: dict[str, int] = {}
     waiting = [""]
     while waiting:
@@ -183,6 +189,8 @@ def _walk(root: Path) -> dict[str, int]:
         for entry in listed:
             name = f"{prefix}{entry.name}"
             status = entry.stat(follow_symlinks=False)
+            if stat.S_ISDIR(status.st_mode) and name == skip:
+                continue
             if stat.S_ISDIR(status.st_mode):
                 waiting.append(f"{name}/")
             elif stat.S_ISREG(status.st_mode):

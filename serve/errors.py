@@ -27,6 +27,46 @@ class GateError(SvfitError):
     kind = "gate"
 
 
+class NotFound(SvfitError):  # noqa: N818  (an answer to a question, not a fault)
+    """What was asked for by name isn't there."""
+
+    kind = "not_found"
+
+
+class Conflict(SvfitError):  # noqa: N818
+    """What was asked for contradicts what is there."""
+
+    kind = "conflict"
+
+
+class TooLarge(SvfitError):  # noqa: N818
+    """A request is over a limit of size; the limit is named."""
+
+    kind = "too_large"
+
+
+class BusyError(SvfitError):
+    """The queue is full; `retry_after` seconds from now it may not be."""
+
+    kind = "busy"
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class DeadlineError(SvfitError):
+    """A request's time was over before it was its turn."""
+
+    kind = "deadline"
+
+
+class ClosingError(SvfitError):
+    """The server is stopping and takes nothing new."""
+
+    kind = "closing"
+
+
 class MissingDependency(SvfitError):  # noqa: N818  (a state of the machine, not a fault)
     """A stage needs a package that isn't installed here."""
 

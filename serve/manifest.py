@@ -1,4 +1,4 @@
-"""The bundle's manifest, format version 1: what a bundle says of itself, read strictly."""
+"""The bundle's manifest: what a bundle says of itself, read strictly. Format 1 is merged, format 2 swappable."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any, Literal, cast
 from serve.errors import InputError
 from serve.files import sha256_json
 from serve.record import Record
+from serve.swap import SwapSpec
 
 FORMAT = "svfit-bundle"
-FORMAT_VERSION = 1
+MERGED, SWAPPABLE = 1, 2
 TASKS = ("text-classification", "text-regression")
 INPUT_NAMES = ("input_ids", "attention_mask", "token_type_ids")
 
@@ -178,7 +179,8 @@ class FileEntry:
 class Manifest:
     """All of manifest.json. `files` and `manifest_sha256` are filled by `serve.bundle.seal`.
 
-    `labels` are in the order of the logits, and empty for regression.
+    `labels` are in the order of the logits, and empty for regression. In a swappable bundle (`swap` is there) task,
+    labels, output and adapter are those of its first adapter, and every variant's file is a backbone.
     """
 
     name: str
@@ -193,6 +195,7 @@ class Manifest:
     default_variant: str
     measured_on: MeasuredOn
     created: Created
+    swap: SwapSpec | None = None
     files: dict[str, FileEntry] = field(default_factory=dict)
     manifest_sha256: str = ""
 
@@ -200,7 +203,7 @@ class Manifest:
     def from_dict(cls, value: Any, where: str = "manifest.json") -> Manifest:
         """Read and check a parsed manifest. Raises InputError, one line that names the key."""
         record = Record(value, where)
-        _check_format(record)
+        version = _format_version(record)
         manifest = cls(
             name=record.text("name"),
             task=cast(Task, record.choice("task", TASKS)),
@@ -217,6 +220,7 @@ class Manifest:
             default_variant=record.text("default_variant"),
             measured_on=MeasuredOn.from_dict(record.get("measured_on", dict), record.place("measured_on")),
             created=Created.from_dict(record.get("created", dict), record.place("created")),
+            swap=SwapSpec.from_dict(record.get("swap", dict), record.place("swap")) if version == SWAPPABLE else None,
             files={
                 name: FileEntry.from_dict(entry, f"{record.place('files')}[{name!r}]")
                 for name, entry in record.get("files", dict).items()
@@ -251,7 +255,9 @@ class Manifest:
         """The JSON object of manifest.json; the inverse of `from_dict`."""
         plain: dict[str, Any] = dataclasses.asdict(self, dict_factory=_plain)
         plain["output"] = self.output.to_dict()
-        return {"format": FORMAT, "format_version": FORMAT_VERSION, **plain}
+        if self.swap is None:
+            del plain["swap"]
+        return {"format": FORMAT, "format_version": MERGED if self.swap is None else SWAPPABLE, **plain}
 
     def variant(self, name: str | None = None) -> Variant:
         """A variant by name, or the default one. Raises InputError that lists what there is."""
@@ -272,12 +278,13 @@ def _plain(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return {key: list(value) if isinstance(value, tuple) else value for key, value in pairs}
 
 
-def _check_format(record: Record) -> None:
+def _format_version(record: Record) -> int:
     if record.get("format", str) != FORMAT:
         raise InputError(f"{record.place('format')}: not a bundle of svfit (want {FORMAT!r})")
     version = record.count("format_version", 1)
-    if version > FORMAT_VERSION:
+    if version > SWAPPABLE:
         raise InputError(
             f"{record.place('format_version')}: {version} is newer than this svfit reads"
-            f" (up to {FORMAT_VERSION}); try a newer svfit"
+            f" (up to {SWAPPABLE}); try a newer svfit"
         )
+    return version

@@ -15,6 +15,8 @@ from serve.errors import InputError
 from serve.manifest import InputSpec
 
 Row: TypeAlias = str | tuple[str, str]
+Tokens: TypeAlias = npt.NDArray[np.int64]
+"""One encoded row, (3, tokens): ids, attention mask, types."""
 MAX_TOKENIZER_BYTES = 256 * 2**20
 
 _PLACES = {"input_ids": 0, "attention_mask": 1, "token_type_ids": 2}
@@ -59,21 +61,24 @@ class TextTokenizer:
         """
         if not rows:
             raise InputError("no rows to tokenize; give at least one text")
-        columns = [self._encode(row) for row in rows]
+        return self.pad([self.encode(row) for row in rows])
+
+    def pad(self, columns: Sequence[Tokens]) -> dict[str, npt.NDArray[np.int64]]:
+        """Encoded rows to a batch: input name → int64 (len(columns), longest row)."""
         longest = max(column.shape[1] for column in columns)
         left = self._spec.padding_side == "left"
         padding = {"input_ids": self._spec.pad_id, "attention_mask": 0, "token_type_ids": self._spec.pad_type_id}
         result = {}
         for name in self._spec.names:
-            batch = np.full((len(rows), longest), padding[name], dtype=np.int64)
+            batch = np.full((len(columns), longest), padding[name], dtype=np.int64)
             for line, column in zip(batch, columns, strict=True):
                 size = column.shape[1]
                 line[longest - size if left else 0 : longest if left else size] = column[_PLACES[name]]
             result[name] = batch
         return result
 
-    def _encode(self, row: Row) -> npt.NDArray[np.int64]:
-        """One row, cut but not padded: int64 (3, tokens), the lines being ids, mask and types.
+    def encode(self, row: Row, max_length: int | None = None) -> Tokens:
+        """One row, cut (to `max_length`, or the bundle's if that is shorter) but not padded.
 
         It is cut here, as `tokenizers` would also build every overflowing piece, for a pair all pieces of the one
         by all of the other: gigabytes for two long texts.
@@ -84,14 +89,15 @@ class TextTokenizer:
             raise InputError(
                 "a row is no text, or holds half a surrogate pair, which is no Unicode; try mending its encoding"
             ) from error
+        limit = min(max_length or self._spec.max_length, self._spec.max_length)
         columns = np.array([encoding.ids, encoding.attention_mask, encoding.type_ids], dtype=np.int64)
-        if columns.shape[1] <= self._spec.max_length:
+        if columns.shape[1] <= limit:
             return columns
         owners = np.array([-1 if owner is None else owner for owner in encoding.sequence_ids])
         places = [np.flatnonzero(owners == sequence) for sequence in (0, 1)]
-        room = self._spec.max_length - int((owners < 0).sum())
+        room = limit - int((owners < 0).sum())
         if room < 0:
-            raise InputError(f"max_length {self._spec.max_length} has no room for the special tokens alone")
+            raise InputError(f"max_length {limit} has no room for the special tokens alone")
         keep = owners < 0
         for place, size in zip(places, cut_sizes(len(places[0]), len(places[1]), room), strict=True):
             keep[place[len(place) - size :] if self._cut_left else place[:size]] = True

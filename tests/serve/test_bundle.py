@@ -193,8 +193,8 @@ def test_values_that_json_cannot_write_again_are_refused(bundle_path: Path, new:
 
 
 def test_a_newer_format_is_told_apart_from_a_broken_one(bundle_path: Path) -> None:
-    rewrite(bundle_path, {"format_version": 2, "novelty": True})
-    with pytest.raises(InputError, match="2 is newer than this svfit reads"):
+    rewrite(bundle_path, {"format_version": 3, "novelty": True})
+    with pytest.raises(InputError, match="3 is newer than this svfit reads"):
         Bundle.open(bundle_path)
 
 

@@ -1,0 +1,1 @@
+"""Swappable graphs: one backbone with a `sigma` input, heads cut off, and the directions it carries."""
