@@ -1,0 +1,168 @@
+"""What every protocol asks: rows in, answers out, within limits and a deadline; and whether the server is ready.
+
+The HTTP and gRPC doors share one `Service`; it knows neither.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Literal, ParamSpec, Protocol, TypeVar
+
+from serve.access import Access
+from serve.answers import Answer
+from serve.config import ServeConfig
+from serve.errors import ClosingError, DeadlineError, InputError, SvfitError, TooLarge
+from serve.tokenize import Row
+
+State = Literal["starting", "ready", "draining"]
+SMALL = 4096  # characters of a request that are tokenized at once, without a thread: some tenths of a millisecond
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class StartingError(ClosingError):
+    """The model is still loading."""
+
+
+class Metrics(Protocol):
+    """What the service tells of its work; `serve.http.metrics` keeps it for Prometheus."""
+
+    def answered(self, adapters: Mapping[str, int], tokens: int, queue_seconds: float, compute_seconds: float) -> None:
+        """A request was answered: its rows by adapter (name@version), its tokens, and where its time went."""
+
+    def failed(self, kind: str) -> None:
+        """A request failed, by the error's kind."""
+
+
+class NoMetrics:
+    """Tells nobody."""
+
+    def answered(self, adapters: Mapping[str, int], tokens: int, queue_seconds: float, compute_seconds: float) -> None:
+        return
+
+    def failed(self, kind: str) -> None:
+        return
+
+
+class Service:
+    """A runtime and its scheduler behind limits. `state` is "starting" until it has both, then "ready", "draining".
+
+    `runtime` and `scheduler` may come later, by `open`. All methods belong to the event loop's thread.
+    """
+
+    def __init__(
+        self,
+        runtime: Any,
+        scheduler: Any,
+        config: ServeConfig,
+        *,
+        access: Access | None = None,
+        metrics: Metrics | None = None,
+    ) -> None:
+        self.config = config
+        self.access = access or Access()
+        self.metrics: Metrics = metrics or NoMetrics()
+        self.state: State = "starting"
+        self._threads = ThreadPoolExecutor(4, thread_name_prefix="svfit-service")
+        self._runtime, self._scheduler = runtime, scheduler
+        if runtime is not None:
+            self.state = "ready"
+
+    def open(self, runtime: Any, scheduler: Any) -> None:
+        """Begin to answer with these."""
+        self._runtime, self._scheduler = runtime, scheduler
+        if self.state == "starting":
+            self.state = "ready"
+
+    @property
+    def runtime(self) -> Any:
+        """The runtime. Raises StartingError while it loads."""
+        if self._runtime is None:
+            raise StartingError("the model is still loading; try again in a moment")
+        return self._runtime
+
+    def admit(self) -> None:
+        """A door calls this for each new request. Raises StartingError or ClosingError unless the state is ready.
+
+        A request that was let in is finished, also while draining.
+        """
+        if self.state == "draining":
+            raise ClosingError("the server is stopping and takes nothing new; ask another, or try again")
+        _ = self.runtime
+
+    async def answer(
+        self, rows: Sequence[Row], refs: Sequence[str | None], deadline_seconds: float | None = None
+    ) -> list[Answer]:
+        """Answers in the order of the rows; `refs` names each row's adapter ("name", "name@3", None: the default).
+
+        `deadline_seconds` from now the caller has no use for the answer; None takes the configured time, and more
+        than `max_timeout_ms` is cut to it. Rows of one request that name an adapter alike get the same version of it.
+        Cancelling this takes the rows out of the queue.
+        Raises InputError (a row, a count), TooLarge, NotFound (an adapter), BusyError, DeadlineError, ClosingError.
+        """
+        try:
+            return await self._answer(rows, refs, self._seconds(deadline_seconds))
+        except SvfitError as error:
+            self.metrics.failed(error.kind)
+            raise
+
+    async def call(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run something that waits for a disk or computes for long (adding an adapter, say) in a thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: work(*args, **kwargs))
+
+    def close(self) -> None:
+        """Let go of the threads; runtime and scheduler are the caller's to close."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _seconds(self, wanted: float | None) -> float:
+        seconds = self.config.timeout_ms / 1000 if wanted is None else wanted
+        return min(seconds, self.config.max_timeout_ms / 1000)
+
+    async def _answer(self, rows: Sequence[Row], refs: Sequence[str | None], seconds: float) -> list[Answer]:
+        runtime = self.runtime
+        characters = self._checked(rows, refs)
+        small = characters <= SMALL
+        try:
+            async with asyncio.timeout(seconds):
+                until = asyncio.get_running_loop().time() + seconds
+                prepare = self._prepare
+                items = prepare(rows, refs) if small else await self.call(prepare, rows, refs)
+                submission = self._scheduler.submit(items, until)
+                try:
+                    logits = await asyncio.wrap_future(submission.future)
+                except BaseException:
+                    submission.cancel()
+                    raise
+        except TimeoutError as error:
+            raise DeadlineError(
+                f"no answer within {seconds * 1000:.0f} ms; try a longer X-Request-Timeout-Ms, or fewer rows"
+            ) from error
+        self.metrics.answered(
+            Counter(pin.tag for _, pin in items),
+            sum(tokens.shape[1] for tokens, _ in items),
+            submission.queue_seconds,
+            submission.compute_seconds,
+        )
+        decide = runtime.answer
+        return [decide(row, pin) for row, (_, pin) in zip(logits, items, strict=True)]
+
+    def _checked(self, rows: Sequence[Row], refs: Sequence[str | None]) -> int:
+        """The characters of all rows. Raises InputError, TooLarge."""
+        if not rows:
+            raise InputError("no rows; give at least one text")
+        if len(refs) != len(rows):
+            raise InputError(f"{len(refs)} adapters for {len(rows)} rows; give one for all, or one a row")
+        if len(rows) > self.config.max_rows:
+            raise TooLarge(f"{len(rows)} rows; a request may have {self.config.max_rows}; send several")
+        characters = sum(len(row) if isinstance(row, str) else sum(map(len, row)) for row in rows)
+        if characters > self.config.max_characters:
+            raise TooLarge(f"{characters} characters; a request may have {self.config.max_characters}; send several")
+        return characters
+
+    def _prepare(self, rows: Sequence[Row], refs: Sequence[str | None]) -> list[Any]:
+        runtime = self.runtime
+        pins = {ref: runtime.pin(ref) for ref in dict.fromkeys(refs)}
+        return [(runtime.encode(row, pins[ref]), pins[ref]) for row, ref in zip(rows, refs, strict=True)]
