@@ -1,38 +1,24 @@
-"""From rows of text to labels and probabilities, or values."""
+"""From rows of text to labels and probabilities, or values: a bundle's own adapter and no other."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from serve.answers import MAX_TEXT, Prediction, checked_row, decide, softmax
 from serve.bundle import Bundle
-from serve.errors import InputError, UsageError
-from serve.session import open_session
+from serve.engine import open_default
+from serve.errors import UsageError
 from serve.tokenize import Row, TextTokenizer
 
-MAX_TEXT = 2**20  # characters of a row, both texts of a pair together
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """One row's answer.
-
-    Classification: `label`, its probability as `score`, and every label's probability.
-    Regression: `value`, and the same as `score`.
-    """
-
-    label: str | None
-    score: float
-    probabilities: dict[str, float] | None
-    value: float | None
+__all__ = ["MAX_TEXT", "Prediction", "Predictor", "softmax"]
 
 
 class Predictor:
-    """A bundle's variant, loaded and ready."""
+    """A bundle's variant, loaded and ready. Of a swappable bundle the first sealed adapter answers: see `Runtime`."""
 
     def __init__(self, bundle: Bundle | Path | str, *, variant: str | None = None, threads: int | None = None) -> None:
         """Load a bundle; a path is opened and checked first. Raises InputError; UsageError: threads < 1."""
@@ -40,15 +26,11 @@ class Predictor:
         self.variant = self.bundle.manifest.variant(variant)
         self.labels = self.bundle.manifest.labels
         self._tokenizer = TextTokenizer(self.bundle)
-        self._session = open_session(self.bundle, self.variant.name, threads=threads)
+        self._session, self._max_length = open_default(self.bundle, self._tokenizer, self.variant.name, threads=threads)
 
     def predict(self, rows: Sequence[Row], batch_size: int = 16) -> list[Prediction]:
         """Answers in the order of the rows, none for none. Raises as `logits` does."""
-        logits = self.logits(rows, batch_size)
-        if self.bundle.manifest.task == "text-regression":
-            values = [float(value) for value in logits[:, 0]]
-            return [Prediction(None, value, None, value) for value in values]
-        return [self._classified(row) for row in softmax(logits)]
+        return [decide(row, self.labels) for row in self.logits(rows, batch_size)]
 
     def logits(self, rows: Sequence[Row], batch_size: int = 16) -> npt.NDArray[np.float32]:
         """The graph's raw output, float32 (len(rows), classes), in the order of the rows.
@@ -59,46 +41,15 @@ class Predictor:
         """
         if batch_size < 1:
             raise UsageError(f"batch size must be at least 1 (got {batch_size})")
-        ready = [self._checked(row, place) for place, row in enumerate(rows)]
+        texts = self.bundle.manifest.input.text
+        ready = [checked_row(row, texts, f"row {place + 1}") for place, row in enumerate(rows)]
         result = np.empty((len(ready), self.bundle.manifest.output.width), dtype=np.float32)
         order = sorted(range(len(ready)), key=lambda place: _length(ready[place]))
         for start in range(0, len(order), batch_size):
             places = order[start : start + batch_size]
-            result[places] = self._session.run(self._tokenizer([ready[place] for place in places]))
+            columns = [self._tokenizer.encode(ready[place], self._max_length) for place in places]
+            result[places] = self._session.run(self._tokenizer.pad(columns))
         return result
-
-    def _classified(self, row: npt.NDArray[np.float64]) -> Prediction:
-        best = int(row.argmax())
-        probabilities = dict(zip(self.labels, row.tolist(), strict=True))
-        return Prediction(self.labels[best], float(row[best]), probabilities, None)
-
-    def _checked(self, row: Row, place: int) -> Row:
-        texts = (row,) if isinstance(row, str) else tuple(row)
-        wanted = self.bundle.manifest.input.text
-        if len(texts) != wanted:
-            kinds = {1: "one text", 2: "a pair of texts"}
-            raise InputError(f"row {place + 1}: this bundle takes {kinds[wanted]} a row (got {len(texts)})")
-        if not all(isinstance(text, str) for text in texts):
-            kinds_got = ", ".join(type(text).__name__ for text in texts)
-            raise InputError(f"row {place + 1}: must be text (got {kinds_got})")
-        size = sum(map(len, texts))
-        if size > MAX_TEXT:
-            raise InputError(f"row {place + 1}: {size} characters; a row may have {MAX_TEXT}")
-        try:
-            "".join(texts).encode()
-        except UnicodeEncodeError as error:
-            raise InputError(
-                f"row {place + 1}: holds half a surrogate pair, which is no Unicode; try mending its encoding"
-            ) from error
-        return texts[0] if wanted == 1 else (texts[0], texts[1])
-
-
-def softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """Probabilities along the last axis, computed in float64: (n, classes) to (n, classes)."""
-    wide = logits.astype(np.float64)
-    powers = np.exp(wide - wide.max(axis=-1, keepdims=True))
-    shares: npt.NDArray[np.float64] = powers / powers.sum(axis=-1, keepdims=True)
-    return shares
 
 
 def _length(row: Row) -> int:

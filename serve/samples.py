@@ -12,7 +12,7 @@ import numpy.typing as npt
 from serve.bundle import SAMPLES, Bundle, read_json
 from serve.errors import InputError
 from serve.record import Record
-from serve.session import GraphSession
+from serve.session import Session
 from serve.tokenize import Row, TextTokenizer
 
 MAX_SAMPLES_BYTES = 16 * 2**20
@@ -27,12 +27,15 @@ class Samples:
     tolerance: dict[str, float]
 
 
-def sample_outputs(session: GraphSession, tokenizer: TextTokenizer, rows: Sequence[Row]) -> npt.NDArray[np.float32]:
+def sample_outputs(
+    session: Session, tokenizer: TextTokenizer, rows: Sequence[Row], max_length: int | None = None
+) -> npt.NDArray[np.float32]:
     """Logits as samples.json stores them, float32 (len(rows), width): one row a batch.
 
-    Alone in its batch a row is neither padded nor, in an int8 graph, scaled by its neighbours.
+    Alone in its batch a row is neither padded nor, in an int8 graph, scaled by its neighbours. `max_length` is the
+    adapter's own where it is shorter than the bundle's.
     """
-    return np.concatenate([session.run(tokenizer([row])) for row in rows])
+    return np.concatenate([session.run(tokenizer.pad([tokenizer.encode(row, max_length)])) for row in rows])
 
 
 def read_samples(bundle: Bundle) -> Samples:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,13 @@ from serve.errors import InputError, UsageError
 from serve.manifest import InputSpec, OutputSpec
 
 QUIET = 3  # onnxruntime's severity "error"; its warnings are about graphs, not for people
+Feeds = Mapping[str, npt.NDArray[np.int64]]
+
+
+class Session(Protocol):
+    """Whatever answers a batch: feeds, each int64 (batch, sequence), to float32 (batch, classes)."""
+
+    def run(self, feeds: Feeds) -> npt.NDArray[np.float32]: ...
 
 
 class GraphSession:
@@ -26,42 +34,17 @@ class GraphSession:
 
         Raises InputError where onnxruntime can't load it, or its inputs and outputs aren't the manifest's.
         """
-        import onnxruntime  # here, as its import takes its time
-
-        if threads is not None and threads < 1:
-            raise UsageError(f"threads must be at least 1 (got {threads})")
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = QUIET
-        if threads is not None:
-            options.intra_op_num_threads = threads
-        try:
-            session: Any = onnxruntime.InferenceSession(
-                str(path), sess_options=options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # onnxruntime's errors share no base class
-            reason = str(error).strip().splitlines()[0]
-            raise InputError(f"{path}: onnxruntime {onnxruntime.__version__} can't load it ({reason})") from error
-        have = {entry.name: entry.type for entry in session.get_inputs()}
-        if have != dict.fromkeys(inputs.names, "tensor(int64)"):
-            told = ", ".join(f"{name}: {kind}" for name, kind in have.items())
-            raise InputError(
-                f"{path}: the graph takes {told or 'nothing'}; the manifest says {', '.join(inputs.names)}, all int64"
-            )
-        outputs = [entry.name for entry in session.get_outputs()]
-        if output.name not in outputs:
-            raise InputError(f"{path}: the graph has no output {output.name!r}; it has: {', '.join(outputs)}")
+        session = load(path, quiet_options(threads))
+        check_inputs(session, path, inputs)
+        check_outputs(session, path, (output.name,))
         self._session, self._output, self._path = session, output, path
 
-    def run(self, feeds: dict[str, npt.NDArray[np.int64]]) -> npt.NDArray[np.float32]:
+    def run(self, feeds: Feeds) -> npt.NDArray[np.float32]:
         """Feeds, each int64 (batch, sequence), to float32 (batch, width).
 
         Raises InputError where the graph fails, or answers in another shape or with NaN or infinities.
         """
-        try:
-            result = self._session.run([self._output.name], feeds)[0]
-        except Exception as error:  # onnxruntime's errors share no base class
-            reason = str(error).strip().splitlines()[0]
-            raise InputError(f"{self._path}: onnxruntime can't run it ({reason})") from error
+        (result,) = run_graph(self._session, self._path, [self._output.name], feeds)
         logits: npt.NDArray[np.float32] = np.asarray(result, dtype=np.float32)
         wanted = (len(next(iter(feeds.values()))), self._output.width)
         if logits.shape != wanted:
@@ -72,7 +55,61 @@ class GraphSession:
 
 
 def open_session(bundle: Bundle, variant: str | None = None, *, threads: int | None = None) -> GraphSession:
-    """Load a variant of a bundle; None is its default. Raises InputError, also for an unknown variant."""
+    """Load a variant of a merged bundle; None is its default. Raises InputError, also for an unknown variant."""
     manifest = bundle.manifest
     path = bundle.file(manifest.variant(variant).file)
     return GraphSession(path, manifest.input, manifest.output, threads=threads)
+
+
+def quiet_options(threads: int | None = None) -> Any:
+    """onnxruntime's SessionOptions as all sessions here have them. Raises UsageError for threads < 1."""
+    import onnxruntime  # here, as its import takes its time
+
+    if threads is not None and threads < 1:
+        raise UsageError(f"threads must be at least 1 (got {threads})")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = QUIET
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    return options
+
+
+def load(path: Path, options: Any) -> Any:
+    """An onnxruntime.InferenceSession on the CPU. Raises InputError where the file can't be loaded."""
+    import onnxruntime
+
+    try:
+        return onnxruntime.InferenceSession(str(path), sess_options=options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's errors share no base class
+        raise InputError(f"{path}: onnxruntime {onnxruntime.__version__} can't load it ({_reason(error)})") from error
+
+
+def run_graph(session: Any, path: Path, outputs: list[str], feeds: Any) -> list[Any]:
+    """The named outputs. Raises InputError where the graph fails on these feeds."""
+    try:
+        results: list[Any] = session.run(outputs, feeds)
+    except Exception as error:  # onnxruntime's errors share no base class
+        raise InputError(f"{path}: onnxruntime can't run it ({_reason(error)})") from error
+    return results
+
+
+def check_inputs(session: Any, path: Path, inputs: InputSpec) -> None:
+    """Raise InputError unless the graph must be fed exactly the bundle's inputs, all int64."""
+    have = {entry.name: entry.type for entry in session.get_inputs()}
+    if have != dict.fromkeys(inputs.names, "tensor(int64)"):
+        told = ", ".join(f"{name}: {kind}" for name, kind in have.items())
+        raise InputError(
+            f"{path}: the graph takes {told or 'nothing'}; the manifest says {', '.join(inputs.names)}, all int64"
+        )
+
+
+def check_outputs(session: Any, path: Path, names: tuple[str, ...]) -> None:
+    """Raise InputError unless the graph has all these outputs."""
+    have = [entry.name for entry in session.get_outputs()]
+    for name in names:
+        if name not in have:
+            raise InputError(f"{path}: the graph has no output {name!r}; it has: {', '.join(have)}")
+
+
+def _reason(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

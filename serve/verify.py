@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from serve.adapter import read_adapter
 from serve.bundle import Bundle
+from serve.engine import open_default
 from serve.errors import GateError
 from serve.machine import instruction_sets
 from serve.manifest import Manifest, Variant
 from serve.samples import Samples, read_samples, sample_outputs
-from serve.session import open_session
 from serve.tokenize import TextTokenizer
 
 MIN_AGREEMENT = 0.9  # of int8 samples whose label must agree where the instruction sets differ
@@ -41,11 +42,15 @@ class VariantCheck:
 
 @dataclass(frozen=True, slots=True)
 class VerifyResult:
-    """A bundle whose files are as they were sealed, and what each variant answered."""
+    """A bundle whose files are as they were sealed, and what each variant answered.
+
+    `adapters` are those that a swappable bundle was sealed with, all of which load; the first gave the answers.
+    """
 
     bundle: str
     files: int
     checks: tuple[VariantCheck, ...]
+    adapters: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -66,7 +71,7 @@ class VerifyResult:
 
 
 def verify(path: Path | str, *, threads: int | None = None) -> VerifyResult:
-    """Check a bundle's files, load every variant and answer the stored samples.
+    """Check a bundle's files, load every variant and every sealed adapter, and answer the stored samples.
 
     Raises InputError where a file was changed or can't be used. Differences don't raise here: they are in the
     result, and `VerifyResult.require` raises GateError for them.
@@ -74,12 +79,15 @@ def verify(path: Path | str, *, threads: int | None = None) -> VerifyResult:
     bundle = Bundle.open(path)
     samples = read_samples(bundle)
     tokenizer = TextTokenizer(bundle)
+    adapters = bundle.manifest.swap.adapters if bundle.manifest.swap else ()
+    for adapter in adapters:
+        read_adapter(bundle.path / "adapters" / adapter, bundle.manifest, named=f"{bundle.path}: adapter {adapter}")
     checks = []
     for variant in bundle.manifest.variants:
-        session = open_session(bundle, variant.name, threads=threads)
-        now = sample_outputs(session, tokenizer, samples.rows)
+        session, max_length = open_default(bundle, tokenizer, variant.name, threads=threads)
+        now = sample_outputs(session, tokenizer, samples.rows, max_length)
         checks.append(_compare(bundle.manifest, variant, samples, now))
-    return VerifyResult(str(bundle.path), len(bundle.manifest.files), tuple(checks))
+    return VerifyResult(str(bundle.path), len(bundle.manifest.files), tuple(checks), adapters)
 
 
 def _compare(manifest: Manifest, variant: Variant, samples: Samples, now: npt.NDArray[np.float32]) -> VariantCheck:

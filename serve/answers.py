@@ -1,0 +1,77 @@
+"""A row checked, and logits made into a label with probabilities, or a value."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from serve.errors import InputError
+from serve.tokenize import Row
+
+MAX_TEXT = 2**20  # characters of a row, both texts of a pair together
+_KINDS = {1: "one text", 2: "a pair of texts"}
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One row's answer.
+
+    Classification: `label`, its probability as `score`, and every label's probability.
+    Regression: `value`, and the same as `score`.
+    """
+
+    label: str | None
+    score: float
+    probabilities: dict[str, float] | None
+    value: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Prediction):
+    """A prediction, and the `adapter` that gave it, as name@version."""
+
+    adapter: str
+
+
+def decide(logits: npt.NDArray[np.float32], labels: Sequence[str]) -> Prediction:
+    """One row's logits (classes,), finite, to its answer; no labels make a regression of one value."""
+    if not labels:
+        value = float(logits[0])
+        return Prediction(None, value, None, value)
+    shares = softmax(logits)
+    best = int(shares.argmax())
+    return Prediction(labels[best], float(shares[best]), dict(zip(labels, shares.tolist(), strict=True)), None)
+
+
+def softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """Probabilities along the last axis, computed in float64: (…, classes) to (…, classes)."""
+    wide = logits.astype(np.float64)
+    powers = np.exp(wide - wide.max(axis=-1, keepdims=True))
+    shares: npt.NDArray[np.float64] = powers / powers.sum(axis=-1, keepdims=True)
+    return shares
+
+
+def checked_row(row: Row, texts: int, where: str, taker: str = "this bundle") -> Row:
+    """The row as the tokenizer takes it: a text, or a pair of them where `texts` is 2.
+
+    Raises InputError that begins with `where`: another number of texts, no text, too long, or no Unicode.
+    """
+    parts = (row,) if isinstance(row, str) else tuple(row)
+    if len(parts) != texts:
+        raise InputError(f"{where}: {taker} takes {_KINDS[texts]} a row (got {len(parts)})")
+    if not all(isinstance(text, str) for text in parts):
+        got = ", ".join(type(text).__name__ for text in parts)
+        raise InputError(f"{where}: must be text (got {got})")
+    size = sum(map(len, parts))
+    if size > MAX_TEXT:
+        raise InputError(f"{where}: {size} characters; a row may have {MAX_TEXT}")
+    try:
+        "".join(parts).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{where}: holds half a surrogate pair, which is no Unicode; try mending its encoding"
+        ) from error
+    return parts[0] if texts == 1 else (parts[0], parts[1])
