@@ -1,0 +1,174 @@
+"""The Open Inference Protocol, version 2, over HTTP: /v2 and all below it but the repository."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.routing import APIRoute
+
+from serve import oip_models
+from serve.errors import InputError, UsageError
+from serve.http.binary import HEADER, read_request, write_response
+from serve.http.errors import RESPONSES, told
+from serve.http.limits import timeout_seconds
+from serve.oip import infer
+from serve.oip_models import ModelInfo, ServerInfo
+from serve.service import Service
+
+SMALL_BODY = 64 * 2**10
+"""Bytes of a body that is read at once, without a thread: some tenths of a millisecond."""
+
+
+class ProtocolRoute(APIRoute):
+    """A route whose requests that make no sense get 400, as the protocol has it (elsewhere here it is 422)."""
+
+    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
+        answer = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            try:
+                return await answer(request)
+            except (InputError, UsageError) as error:
+                return told(400, str(error))
+
+        return handle
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """The server runs."""
+
+    live: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The server answers requests."""
+
+    ready: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ModelReady:
+    """A model answers requests."""
+
+    name: str
+    ready: bool
+
+
+def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """What a route may answer besides 200, for its documentation."""
+    senseless = {**RESPONSES[422], "description": "The request makes no sense."}
+    conflict = {**RESPONSES[422], "description": "It contradicts what is there."}
+    known = {**RESPONSES, 400: senseless, 409: conflict}
+    return {status: known[status] for status in (400, 401, *statuses, 503)}
+
+
+def routes(service: Service) -> APIRouter:
+    """The routes; access, limits of size and whether requests are let in are checked in front of them."""
+    router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"], route_class=ProtocolRoute)
+
+    @router.get("", summary="Server metadata", responses=responses())
+    async def server() -> ServerInfo:
+        return oip_models.server_metadata()
+
+    @router.get("/health/live", summary="Whether the server runs")
+    async def live() -> Live:
+        return Live(True)
+
+    @router.get("/health/ready", summary="Whether the server answers requests", responses=responses())
+    async def ready() -> Ready:
+        service.admit()
+        return Ready(True)
+
+    @router.get("/models/{name}", summary="Model metadata", responses=responses(404))
+    async def model(name: str) -> ModelInfo:
+        return await oip_models.model_metadata(service, name)
+
+    @router.get("/models/{name}/versions/{version}", summary="Model metadata", responses=responses(404))
+    async def model_version(name: str, version: str) -> ModelInfo:
+        return await oip_models.model_metadata(service, name, version)
+
+    @router.get("/models/{name}/ready", summary="Whether a model answers", responses=responses(404))
+    async def model_ready(name: str) -> ModelReady:
+        return ModelReady(name, await oip_models.is_ready(service, name))
+
+    @router.get("/models/{name}/versions/{version}/ready", summary="Whether a model answers", responses=responses(404))
+    async def model_version_ready(name: str, version: str) -> ModelReady:
+        return ModelReady(name, await oip_models.is_ready(service, name, version))
+
+    @router.post("/models/{name}/infer", **_INFER)
+    async def model_infer(request: Request, name: str) -> Response:
+        return await _infer(service, request, name, "")
+
+    @router.post("/models/{name}/versions/{version}/infer", **_INFER)
+    async def model_version_infer(request: Request, name: str, version: str) -> Response:
+        return await _infer(service, request, name, version)
+
+    return router
+
+
+async def _infer(service: Service, request: Request, name: str, version: str) -> Response:
+    seconds = timeout_seconds(request.headers, service.config)
+    check_plain(request)
+    body, header = await request.body(), request.headers.get(HEADER)
+    if len(body) > SMALL_BODY:
+        asked, binary = await service.call(read_request, name, version, body, header)
+    else:
+        asked, binary = read_request(name, version, body, header)
+    content, length = write_response(await infer(service, asked, seconds), binary)
+    if length is None:
+        return Response(content, media_type="application/json")
+    return Response(content, media_type="application/octet-stream", headers={HEADER: str(length)})
+
+
+def check_plain(request: Request) -> None:
+    """Raises InputError for a body that is compressed: its size could not be bounded by what arrives."""
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding != "identity":
+        raise InputError(f"Content-Encoding: {encoding[:40]} is not read here; send the body as it is")
+
+
+_TENSOR: dict[str, Any] = {
+    "type": "object",
+    "required": ["name", "datatype", "shape"],
+    "properties": {
+        "name": {"type": "string"},
+        "datatype": {"type": "string"},
+        "shape": {"type": "array", "items": {"type": "integer"}},
+        "data": {"type": "array", "items": {}},
+        "parameters": {"type": "object"},
+    },
+}
+_REQUEST: dict[str, Any] = {
+    "type": "object",
+    "required": ["inputs"],
+    "properties": {
+        "id": {"type": "string"},
+        "parameters": {"type": "object", "properties": {"adapter": {"type": "string"}, "timeout": {"type": "integer"}}},
+        "inputs": {"type": "array", "items": _TENSOR},
+        "outputs": {"type": "array", "items": {"type": "object", "required": ["name"]}},
+    },
+    "example": {"inputs": [{"name": "text", "datatype": "BYTES", "shape": [1], "data": ["it arrived broken"]}]},
+}
+_RESPONSE: dict[str, Any] = {
+    "type": "object",
+    "required": ["model_name", "outputs"],
+    "properties": {
+        "model_name": {"type": "string"},
+        "model_version": {"type": "string"},
+        "id": {"type": "string"},
+        "outputs": {"type": "array", "items": _TENSOR},
+    },
+}
+_INFER: dict[str, Any] = {
+    "summary": "Answer rows of text",
+    "openapi_extra": {"requestBody": {"required": True, "content": {"application/json": {"schema": _REQUEST}}}},
+    "responses": {
+        200: {"description": "The outputs.", "content": {"application/json": {"schema": _RESPONSE}}},
+        **responses(403, 404, 413, 429),
+    },
+}
