@@ -1,0 +1,441 @@
+"""The scheduler: rows of many requests in shared batches, by worker threads."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from serve.batching import Scheduler
+from serve.errors import BusyError, ClosingError, DeadlineError, TooLarge, UsageError
+from serve.submission import Logits, Submission, await_submission
+from serve.tokenize import Tokens
+
+WAIT = 10.0  # seconds; only a test that fails waits so long
+
+
+def row(length: int, mark: int = 0) -> Tokens:
+    return np.full((3, length), mark, dtype=np.int64)
+
+
+def items(*lengths: int, pin: Any = None) -> list[tuple[Tokens, Any]]:
+    """Rows that are marked by their place."""
+    return [(row(length, mark), pin) for mark, length in enumerate(lengths)]
+
+
+class Echo:
+    """Answers [length, mark, pin] for each row; what it does before that is the test's."""
+
+    def __init__(self, work: Callable[[Sequence[Tokens]], None] = lambda _: None) -> None:
+        self.work = work
+        self.batches: list[list[int]] = []
+
+    def run(self, tokens: Sequence[Tokens], pins: Sequence[Any], /) -> list[Logits]:
+        self.batches.append([column.shape[1] for column in tokens])
+        self.work(tokens)
+        return [
+            np.array([column.shape[1], column[0, 0], float(pin or 0)], dtype=np.float32)
+            for column, pin in zip(tokens, pins, strict=True)
+        ]
+
+
+class Gate(Echo):
+    """Holds every run until the gate opens; `begun` counts runs."""
+
+    def __init__(self) -> None:
+        super().__init__(self._hold)
+        self.open = threading.Event()
+        self.begun = threading.Semaphore(0)
+
+    def _hold(self, tokens: Sequence[Tokens]) -> None:
+        self.begun.release()
+        assert self.open.wait(WAIT)
+
+    def busy(self, scheduler: Scheduler) -> Submission:
+        """Keep one worker of the scheduler in a run."""
+        submission = scheduler.submit(items(3))
+        assert self.begun.acquire(timeout=WAIT)
+        return submission
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    made = Gate()
+    yield made
+    made.open.set()
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def answers(submission: Submission) -> list[list[float]]:
+    return [logits.tolist() for logits in submission.future.result(WAIT)]
+
+
+def note_end(submission: Submission, length: int, ended: list[int]) -> None:
+    submission.future.add_done_callback(lambda _: ended.append(length))
+
+
+def test_answers_come_in_the_order_of_the_rows_whatever_batches_they_were_in() -> None:
+    lengths = [40, 3, 500, 7, 40, 3, 120]
+    with Scheduler(Echo(), max_rows=2) as scheduler:
+        submission = scheduler.submit(items(*lengths, pin=5))
+        assert answers(submission) == [[length, place, 5] for place, length in enumerate(lengths)]
+    assert submission.batches >= 4
+
+
+def test_an_idle_scheduler_runs_a_row_at_once_and_alone() -> None:
+    with Scheduler(Echo(), max_delay_ms=60_000) as scheduler:
+        for _ in range(20):
+            began = time.monotonic()
+            assert answers(scheduler.submit(items(9))) == [[9, 0, 0]]
+            assert time.monotonic() - began < 1.0
+
+
+def test_rows_that_wait_for_a_busy_worker_share_a_batch_across_requests(gate: Gate) -> None:
+    with Scheduler(gate, workers=1) as scheduler:
+        gate.busy(scheduler)
+        submissions = [scheduler.submit([(row(5, mark), mark + 1)]) for mark in range(8)]
+        gate.open.set()
+        assert [answers(each) for each in submissions] == [[[5, mark, mark + 1]] for mark in range(8)]
+    assert gate.batches == [[3], [5] * 8]
+
+
+def test_no_batch_is_over_the_limits(gate: Gate) -> None:
+    with Scheduler(gate, workers=1, max_rows=8, max_tokens=100) as scheduler:
+        gate.busy(scheduler)
+        submission = scheduler.submit(items(*[1, 5, 9, 13, 30, 50, 99, 100] * 10))
+        gate.open.set()
+        submission.future.result(WAIT)
+    assert all(len(batch) <= 8 and len(batch) * max(batch) <= 100 for batch in gate.batches)
+    assert sum(map(len, gate.batches)) == 81
+
+
+def test_one_long_text_does_not_make_fifty_short_ones_wait() -> None:
+    def work(tokens: Sequence[Tokens]) -> None:
+        time.sleep(0.0005 * len(tokens) * max(column.shape[1] for column in tokens))
+
+    ended: list[int] = []
+    with Scheduler(Echo(work), workers=2) as scheduler:
+        for length in [512, *[4] * 50]:
+            note_end(scheduler.submit(items(length)), length, ended)
+        assert scheduler.drain(WAIT)
+    assert ended == [4] * 50 + [512]
+
+
+def test_several_long_texts_leave_a_worker_to_the_short_ones() -> None:
+    ended: list[int] = []
+    with Scheduler(
+        Echo(lambda tokens: time.sleep(0.0002 * tokens[0].shape[1])), workers=2, max_tokens=512, max_delay_ms=0
+    ) as scheduler:
+        for length in [512] * 4 + [4] * 50:
+            note_end(scheduler.submit(items(length)), length, ended)
+        assert scheduler.drain(WAIT)
+    assert ended.count(512) == 4
+    assert ended[-1] == 512
+    assert ended.index(4) <= 2  # at most the two that began before any short one came
+
+
+@pytest.mark.parametrize(("max_delay_ms", "served"), [(5.0, True), (1e6, False)])
+def test_a_stream_of_short_rows_starves_a_long_one_only_without_max_delay(max_delay_ms: float, served: bool) -> None:
+    began = threading.Event()
+    long: list[Submission] = []
+    batches = 0
+
+    def stream(tokens: Sequence[Tokens]) -> None:
+        """Every run finds another short row in the queue, until the long one has run or 100 runs are over."""
+        nonlocal batches
+        batches += 1
+        began.wait(WAIT)
+        time.sleep(0.001)
+        if tokens[0].shape[1] == 4 and batches < 100:
+            scheduler.submit(items(4))
+        if tokens[0].shape[1] == 512:
+            before.append(batches)
+
+    before: list[int] = []
+    scheduler = Scheduler(Echo(stream), workers=1, max_delay_ms=max_delay_ms)
+    with scheduler:
+        scheduler.submit(items(4))
+        long.append(scheduler.submit(items(512)))
+        began.set()
+        long[0].future.result(WAIT)
+    assert (before[0] < 100) is served
+
+
+def test_cancelled_rows_free_their_places_and_do_not_run(gate: Gate) -> None:
+    with Scheduler(gate, workers=1, queue_rows=4) as scheduler:
+        gate.busy(scheduler)
+        gone, kept = scheduler.submit(items(50, 60, 70)), scheduler.submit(items(8))
+        with pytest.raises(BusyError):
+            scheduler.submit(items(9))
+        assert gone.cancel()
+        assert scheduler.waiting == 1
+        scheduler.submit(items(9, 9, 9))
+        concurrent.futures.wait([gone.future], timeout=WAIT)
+        gate.open.set()
+        assert answers(kept) == [[8, 0, 0]]
+    assert not {50, 60, 70} & {length for batch in gate.batches for length in batch}
+
+
+def test_a_cancelled_run_s_answers_are_dropped_and_the_worker_goes_on(gate: Gate) -> None:
+    with Scheduler(gate, workers=1) as scheduler:
+        running = gate.busy(scheduler)
+        assert running.cancel()
+        gate.open.set()
+        assert answers(scheduler.submit(items(5))) == [[5, 0, 0]]
+        assert running.future.cancelled()
+
+
+def test_cancelling_what_is_done_changes_nothing() -> None:
+    with Scheduler(Echo()) as scheduler:
+        submission = scheduler.submit(items(5))
+        submission.future.result(WAIT)
+        assert not submission.cancel()
+        assert answers(submission) == [[5, 0, 0]]
+
+
+def test_a_request_whose_deadline_comes_before_its_turn_fails_and_does_not_run(gate: Gate) -> None:
+    clock = Clock()
+    with Scheduler(gate, workers=1, clock=clock) as scheduler:
+        gate.busy(scheduler)
+        late = scheduler.submit(items(50, 51), deadline=clock.now + 1.0)
+        soon = scheduler.submit(items(60), deadline=clock.now + 1.01)
+        clock.now += 1.0
+        gate.open.set()
+        with pytest.raises(DeadlineError, match="2 of its 2 rows"):
+            late.future.result(WAIT)
+        assert answers(soon) == [[60, 0, 0]]
+    assert late.queue_seconds == pytest.approx(1.0)
+    assert gate.batches == [[3], [60]]
+
+
+def test_rows_past_their_deadline_give_way_to_a_new_request(gate: Gate) -> None:
+    clock = Clock()
+    with Scheduler(gate, workers=1, clock=clock, queue_rows=2) as scheduler:
+        gate.busy(scheduler)
+        late = scheduler.submit(items(50, 51), deadline=clock.now + 1.0)
+        clock.now += 2.0
+        fresh = scheduler.submit(items(8, 8))
+        with pytest.raises(DeadlineError):
+            late.future.result(0)
+        gate.open.set()
+        assert answers(fresh) == [[8, 0, 0], [8, 1, 0]]
+
+
+def test_a_deadline_does_not_stop_a_run_that_began_in_time(gate: Gate) -> None:
+    clock = Clock()
+    with Scheduler(gate, workers=1, clock=clock) as scheduler:
+        running = scheduler.submit(items(5), deadline=clock.now + 1.0)
+        assert gate.begun.acquire(timeout=WAIT)
+        clock.now += 5.0
+        gate.open.set()
+        assert answers(running) == [[5, 0, 0]]
+
+
+def test_a_full_queue_is_busy_for_as_long_as_the_measured_rate_needs(gate: Gate) -> None:
+    clock = Clock()
+    with Scheduler(gate, workers=1, clock=clock, queue_rows=10) as scheduler:
+        first = gate.busy(scheduler)
+        waiting = scheduler.submit(items(*[5] * 8))
+        with pytest.raises(BusyError, match="8 rows wait and 10 may, so 6 more") as unmeasured:
+            scheduler.submit(items(*[5] * 6))
+        assert unmeasured.value.retry_after == 1.0
+        waiting.cancel()
+        clock.now += 0.5  # one row in half a second: two rows a second
+        gate.open.set()
+        first.future.result(WAIT)
+        gate.open.clear()
+        gate.busy(scheduler)
+        scheduler.submit(items(*[5] * 8))
+        with pytest.raises(BusyError) as measured:
+            scheduler.submit(items(*[5] * 6))
+        assert measured.value.retry_after == pytest.approx(4 / 2.0)
+        gate.open.set()
+
+
+def test_a_request_that_never_fits_is_too_large() -> None:
+    with Scheduler(Echo(), max_tokens=64, queue_rows=4) as scheduler:
+        with pytest.raises(TooLarge, match="65 tokens; a batch may have 64"):
+            scheduler.submit(items(3, 65))
+        with pytest.raises(TooLarge, match="5 rows; 4 may wait"):
+            scheduler.submit(items(*[3] * 5))
+        assert answers(scheduler.submit(items(64))) == [[64, 0, 0]]
+
+
+def test_no_rows_give_no_answers() -> None:
+    with Scheduler(Echo()) as scheduler:
+        assert answers(scheduler.submit([])) == []
+
+
+def bad(tokens: Sequence[Tokens]) -> None:
+    if any(column[0, 0] == 99 for column in tokens):
+        raise ValueError("row 99")
+
+
+def test_a_row_that_fails_fails_its_own_request_only(gate: Gate) -> None:
+    with Scheduler(gate, workers=1) as scheduler:
+        gate.busy(scheduler)
+        gate.work = bad
+        good = [scheduler.submit(items(5, 5)) for _ in range(3)]
+        worse = scheduler.submit([(row(5, 1), None), (row(5, 99), None), (row(300, 2), None)])
+        gate.open.set()
+        for each in good:
+            assert answers(each) == [[5, 0, 0], [5, 1, 0]]
+            assert each.batches == 2
+        with pytest.raises(ValueError, match="row 99"):
+            worse.future.result(WAIT)
+        assert answers(scheduler.submit(items(5))) == [[5, 0, 0]]
+    assert [300] not in gate.batches  # the rest of a request that failed is not run
+
+
+def test_a_failure_that_does_not_return_fails_nobody(gate: Gate) -> None:
+    failures = iter([MemoryError()])
+
+    def once(tokens: Sequence[Tokens]) -> None:
+        for error in failures:
+            raise error
+
+    with Scheduler(gate, workers=1) as scheduler:
+        gate.busy(scheduler)
+        gate.work = once
+        submissions = [scheduler.submit(items(5)) for _ in range(3)]
+        gate.open.set()
+        assert [answers(each) for each in submissions] == [[[5, 0, 0]]] * 3
+
+
+def test_a_runner_that_forgets_a_row_is_an_error() -> None:
+    class Forgetful(Echo):
+        def run(self, tokens: Sequence[Tokens], pins: Sequence[Any], /) -> list[Logits]:
+            return super().run(tokens, pins)[:-1]
+
+    with Scheduler(Forgetful()) as scheduler, pytest.raises(RuntimeError, match="0 answers for 1 rows"):
+        scheduler.submit(items(5)).future.result(WAIT)
+
+
+def test_drain_finishes_what_is_queued_and_takes_nothing_new(gate: Gate) -> None:
+    scheduler = Scheduler(gate, workers=1)
+    gate.busy(scheduler)
+    submissions = [scheduler.submit(items(length)) for length in (5, 50, 500)]
+    assert not scheduler.drain(0.01)
+    assert scheduler.closing
+    with pytest.raises(ClosingError):
+        scheduler.submit(items(5))
+    gate.open.set()
+    assert scheduler.drain(WAIT)
+    assert [answers(each)[0][0] for each in submissions] == [5, 50, 500]
+    assert not any(thread.name.startswith("svfit-worker") for thread in threading.enumerate())
+
+
+def test_close_fails_what_waits_and_ends_what_runs(gate: Gate) -> None:
+    scheduler = Scheduler(gate, workers=1)
+    running, waiting = gate.busy(scheduler), scheduler.submit(items(5))
+    assert not scheduler.close(0.01)
+    with pytest.raises(ClosingError):
+        waiting.future.result(0)
+    gate.open.set()
+    assert answers(running) == [[3, 0, 0]]
+    assert scheduler.close(WAIT)
+    assert gate.batches == [[3]]
+
+
+def test_times_and_batches_are_told_request_by_request_and_batch_by_batch(gate: Gate) -> None:
+    clock, told = Clock(), []
+    with Scheduler(gate, workers=1, clock=clock, on_batch=lambda *batch: told.append(batch)) as scheduler:
+        first = gate.busy(scheduler)
+        second = scheduler.submit(items(10, 11))
+        clock.now += 2.0
+        gate.work = lambda _: setattr(clock, "now", clock.now + 0.5)
+        gate.open.set()
+        second.future.result(WAIT)
+    assert told == [(1, 3, 2.0, [0.0]), (2, 21, 0.5, [2.0, 2.0])]
+    assert (first.queue_seconds, first.compute_seconds, first.batches) == (0.0, 2.0, 1)
+    assert (second.queue_seconds, second.compute_seconds, second.batches) == (2.0, 0.5, 1)
+
+
+def test_a_hook_that_fails_is_logged_and_hurts_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    def hook(*batch: Any) -> None:
+        raise KeyError("metrics")
+
+    with Scheduler(Echo(), on_batch=hook) as scheduler:
+        assert answers(scheduler.submit(items(5))) == [[5, 0, 0]]
+    assert "hook for batches" in caplog.text
+
+
+def test_an_idle_scheduler_holds_on_to_no_adapter() -> None:
+    class Pin:
+        def __float__(self) -> float:
+            return 4.0
+
+    pin = Pin()
+    gone = weakref.ref(pin)
+    with Scheduler(Echo()) as scheduler:
+        assert answers(scheduler.submit(items(5, pin=pin), deadline=time.monotonic() + 60)) == [[5, 0, 4]]
+        del pin
+        until = time.monotonic() + WAIT
+        while gone() is not None and time.monotonic() < until:
+            time.sleep(0.001)
+        assert gone() is None
+
+
+def test_asyncio_gets_answers_and_errors() -> None:
+    async def ask(scheduler: Scheduler) -> list[list[Logits]]:
+        return await asyncio.gather(*(await_submission(scheduler.submit(items(size))) for size in range(1, 40)))
+
+    with Scheduler(Echo(bad)) as scheduler:
+        assert [rows[0][0] for rows in asyncio.run(ask(scheduler))] == list(range(1, 40))
+        with pytest.raises(ValueError, match="row 99"):
+            asyncio.run(await_submission(scheduler.submit([(row(5, 99), None)])))
+
+
+def test_cancelling_a_task_takes_its_rows_out_of_the_queue(gate: Gate) -> None:
+    async def hang_up(scheduler: Scheduler) -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await await_submission(scheduler.submit(items(50, 51)))
+
+    with Scheduler(gate, workers=1) as scheduler:
+        gate.busy(scheduler)
+        asyncio.run(hang_up(scheduler))
+        assert scheduler.waiting == 0
+        gate.open.set()
+    assert gate.batches == [[3]]
+
+
+def test_many_threads_that_submit_and_cancel_get_their_own_answers() -> None:
+    def client(seed: int) -> int:
+        draw, wrong = np.random.default_rng(seed), 0
+        for _ in range(50):
+            lengths = draw.integers(1, 200, size=draw.integers(1, 6)).tolist()
+            submission = scheduler.submit(items(*lengths, pin=seed + 1))
+            if draw.random() < 0.2:
+                submission.cancel()
+            else:
+                wrong += answers(submission) != [[size, at, seed + 1] for at, size in enumerate(lengths)]
+        return wrong
+
+    with (
+        Scheduler(Echo(), workers=4, max_rows=8, max_tokens=512) as scheduler,
+        concurrent.futures.ThreadPoolExecutor(8) as pool,
+    ):
+        assert sum(pool.map(client, range(8))) == 0
+        assert scheduler.drain(WAIT)
+        assert scheduler.waiting == 0
+
+
+@pytest.mark.parametrize("given", [{"workers": 0}, {"queue_rows": 0}, {"max_rows": 0}, {"max_delay_ms": -1.0}])
+def test_settings_without_sense_are_refused(given: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="must be"):
+        Scheduler(Echo(), **given)
