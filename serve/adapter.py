@@ -66,12 +66,11 @@ def read_adapter(source: Path | Files, manifest: Manifest, *, named: str = "") -
     named = named or (f"adapter {source}" if isinstance(source, Path) else "adapter")
     if swap is None:
         raise InputError(f'{named}: this bundle is merged and takes no adapters; export with export.mode = "swappable"')
+    document, data = read_files(source, swap, named) if isinstance(source, Path) else source
     where = f"{named}: {DOCUMENT}"
-    document = read_bounded(source / DOCUMENT, MAX_DOCUMENT_BYTES, where) if isinstance(source, Path) else source[0]
     card = _card(document, manifest, where)
     task, labels = _task(card, f"{where}: card")
-    limit = tensors_limit(swap, max(1, len(labels)))
-    tensors = read_tensors(source / TENSORS if isinstance(source, Path) else source[1], limit, f"{named}: {TENSORS}")
+    tensors = read_tensors(data, tensors_limit(swap, max(1, len(labels))), f"{named}: {TENSORS}")
     groups = _groups(tensors, swap, f"{named}: {TENSORS}")
     head = _head(groups["module"], swap, len(labels), card, f"{named}: {TENSORS}")
     sigma, dropped = _sigma(groups["delta"], swap)
@@ -90,6 +89,14 @@ def read_adapter(source: Path | Files, manifest: Manifest, *, named: str = "") -
     )
 
 
+def read_files(folder: Path, swap: SwapSpec, named: str) -> Files:
+    """Both files of an adapter's folder. Raises InputError for one that can't be read, or larger than any could be."""
+    if not folder.is_dir():
+        raise InputError(f"{named}: no such folder; an adapter is a folder with {DOCUMENT} and {TENSORS}")
+    document = read_bounded(folder / DOCUMENT, MAX_DOCUMENT_BYTES, f"{named}: {DOCUMENT}")
+    return document, read_bounded(folder / TENSORS, tensors_limit(swap), f"{named}: {TENSORS}")
+
+
 def tensors_limit(swap: SwapSpec, classes: int = MAX_LABELS) -> int:
     """The most bytes that adapter.safetensors can have for these layers, the largest head and `classes` logits."""
     heads = [
@@ -104,9 +111,13 @@ def _card(data: bytes, manifest: Manifest, where: str) -> dict[str, Any]:
     if len(data) > MAX_DOCUMENT_BYTES:
         raise InputError(f"{where}: larger than the {MAX_DOCUMENT_BYTES} bytes that it may have")
     try:
-        record = Record(json.loads(data.decode(), parse_constant=_refuse), where)
+        document = json.loads(data.decode(), parse_constant=_refuse)
+        json.dumps(
+            document, ensure_ascii=False, allow_nan=False
+        ).encode()  # no infinities, no halves of surrogate pairs
     except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
         raise InputError(f"{where}: not valid JSON ({error})") from error
+    record = Record(document, where)
     record.choice("format", (FORMAT,))
     version = record.count("format_version", 1)
     if version != FORMAT_VERSION:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -53,12 +54,15 @@ def read_tensors(source: Path | bytes, limit: int, named: str = "") -> Tensors:
 def read_bounded(path: Path, limit: int, named: str) -> bytes:
     """A plain file's bytes. Raises InputError where it can't be read or is larger than `limit` bytes."""
     try:
-        with path.open("rb") as handle:
-            data = handle.read(limit + 1)
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise InputError(f"{named}: is not a plain file")
+        with path.open("rb") as handle:  # not more than was there: a larger file isn't even begun
+            data = b"" if status.st_size > limit else handle.read(status.st_size)
     except OSError as error:
         raise InputError(f"{named}: can't be read ({error.strerror or error})") from error
-    if len(data) > limit:
-        raise InputError(f"{named}: larger than the {limit} bytes that it may have")
+    if status.st_size > limit:
+        raise InputError(f"{named}: {status.st_size} bytes, over the {limit} that it may have")
     return data
 
 
