@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
-from fastapi.routing import APIRoute
+from fastapi import APIRouter, FastAPI, Request, Response
 
 from serve import oip_models
-from serve.errors import InputError, UsageError
+from serve.http import repository
 from serve.http.binary import HEADER, read_request, write_response
-from serve.http.errors import RESPONSES, told
 from serve.http.limits import timeout_seconds
+from serve.http.protocol import ProtocolRoute, check_plain, responses
 from serve.oip import infer
 from serve.oip_models import ModelInfo, ServerInfo
 from serve.service import Service
@@ -22,30 +20,15 @@ SMALL_BODY = 64 * 2**10
 """Bytes of a body that is read at once, without a thread: some tenths of a millisecond."""
 
 
-class ProtocolRoute(APIRoute):
-    """A route whose requests that make no sense get 400, as the protocol has it (elsewhere here it is 422)."""
-
-    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
-        answer = super().get_route_handler()
-
-        async def handle(request: Request) -> Response:
-            try:
-                return await answer(request)
-            except (InputError, UsageError) as error:
-                return told(400, str(error))
-
-        return handle
-
-
 @dataclass(frozen=True, slots=True)
-class Live:
+class ServerLive:
     """The server runs."""
 
     live: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
+class ServerReady:
     """The server answers requests."""
 
     ready: bool
@@ -59,12 +42,10 @@ class ModelReady:
     ready: bool
 
 
-def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """What a route may answer besides 200, for its documentation."""
-    senseless = {**RESPONSES[422], "description": "The request makes no sense."}
-    conflict = {**RESPONSES[422], "description": "It contradicts what is there."}
-    known = {**RESPONSES, 400: senseless, 409: conflict}
-    return {status: known[status] for status in (400, 401, *statuses, 503)}
+def add_routes(app: FastAPI, service: Service) -> None:
+    """Add every route of the protocol, those of its repository too."""
+    app.include_router(routes(service))
+    app.include_router(repository.routes(service))
 
 
 def routes(service: Service) -> APIRouter:
@@ -76,13 +57,13 @@ def routes(service: Service) -> APIRouter:
         return oip_models.server_metadata()
 
     @router.get("/health/live", summary="Whether the server runs")
-    async def live() -> Live:
-        return Live(True)
+    async def live() -> ServerLive:
+        return ServerLive(True)
 
     @router.get("/health/ready", summary="Whether the server answers requests", responses=responses())
-    async def ready() -> Ready:
+    async def ready() -> ServerReady:
         service.admit()
-        return Ready(True)
+        return ServerReady(True)
 
     @router.get("/models/{name}", summary="Model metadata", responses=responses(404))
     async def model(name: str) -> ModelInfo:
@@ -123,13 +104,6 @@ async def _infer(service: Service, request: Request, name: str, version: str) ->
     if length is None:
         return Response(content, media_type="application/json")
     return Response(content, media_type="application/octet-stream", headers={HEADER: str(length)})
-
-
-def check_plain(request: Request) -> None:
-    """Raises InputError for a body that is compressed: its size could not be bounded by what arrives."""
-    encoding = request.headers.get("content-encoding", "identity")
-    if encoding != "identity":
-        raise InputError(f"Content-Encoding: {encoding[:40]} is not read here; send the body as it is")
 
 
 _TENSOR: dict[str, Any] = {

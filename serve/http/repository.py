@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request, Response
 from serve import oip_repository
 from serve.errors import InputError
 from serve.http.binary import read_object
-from serve.http.oip import ProtocolRoute, check_plain, responses
+from serve.http.protocol import ProtocolRoute, check_plain, responses
 from serve.oip_repository import IndexEntry
 from serve.service import Service
 
