@@ -11,42 +11,34 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from serve.errors import InputError
 from serve.files import write_bytes
 
 if TYPE_CHECKING:
     import onnx
 
-ALIGN = 64  # bytes: what onnxruntime's kernels like, and a divisor of every block written here
+ALIGN = 64  # bytes: a cache line
 Place = tuple[int, int]
 
 
-def write_weights(path: Path, tensors: Mapping[str, npt.NDArray[Any]]) -> dict[str, Place]:
-    """Write float32 arrays as safetensors, each at a multiple of 64 bytes; gives name → (offset, length) in bytes.
+def write_weights(path: Path, tensors: Mapping[str, npt.NDArray[np.float32]]) -> dict[str, Place]:
+    """Write float32 arrays as safetensors; gives name → (offset, length) in bytes.
 
-    Safetensors allows no gaps, so arrays whose size is no multiple of 64 bytes are refused (`InputError`): they are
-    small and stay in the graph (`fits`). Sorted by name: the same arrays give the same bytes.
+    Safetensors allows no gaps, so arrays whose size is a multiple of 64 bytes (nearly all) come first and start at
+    multiples of 64; the others follow. The same arrays give the same bytes.
     """
+    order = sorted(tensors, key=lambda name: (tensors[name].nbytes % ALIGN != 0, name))
     header: dict[str, Any] = {}
     start = 0
-    for name, value in sorted(tensors.items()):
-        if not fits(value):
-            raise InputError(f"{path}: {name} is {value.dtype}, {value.nbytes} bytes; wanted float32 by the 64 bytes")
-        header[name] = {"dtype": "F32", "shape": list(value.shape), "data_offsets": [start, start + value.nbytes]}
-        start += value.nbytes
+    for name in order:
+        end = start + tensors[name].nbytes
+        header[name] = {"dtype": "F32", "shape": list(tensors[name].shape), "data_offsets": [start, end]}
+        start = end
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-(len(text) + 8) % ALIGN)
     head = struct.pack("<Q", len(text)) + text
-    write_bytes(path, head + b"".join(np.ascontiguousarray(value).tobytes() for _, value in sorted(tensors.items())))
-    return {
-        name: (len(head) + entry["data_offsets"][0], entry["data_offsets"][1] - entry["data_offsets"][0])
-        for name, entry in header.items()
-    }
-
-
-def fits(value: npt.NDArray[Any]) -> bool:
-    """Whether an array can go into such a file."""
-    return value.dtype == np.float32 and value.nbytes > 0 and value.nbytes % ALIGN == 0
+    blocks = [np.ascontiguousarray(tensors[name], dtype=np.float32).tobytes() for name in order]
+    write_bytes(path, b"".join([head, *blocks]))
+    return {name: (len(head) + header[name]["data_offsets"][0], tensors[name].nbytes) for name in order}
 
 
 def point(model: onnx.ModelProto, places: Mapping[str, Place], location: str) -> None:
