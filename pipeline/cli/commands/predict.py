@@ -14,7 +14,9 @@ import click
 from pipeline.cli.output import common_options, progress, progress_console, show
 
 if TYPE_CHECKING:
-    from serve.predictor import Prediction
+    from serve.answers import Answer
+    from serve.listing import Pinned
+    from serve.runtime import Runtime
     from serve.tokenize import Row
 
 TABLE_ROWS = 50  # more rows than this go out as JSON lines unless a table is asked for
@@ -32,6 +34,7 @@ CHUNK = 16  # batches read ahead, so that rows of like length can share one
     type=click.Choice(["table", "jsonl", "csv"]),
     help="How answers look. [default: a table for a few texts on a terminal, else jsonl]",
 )
+@click.option("--adapter", metavar="NAME[@VERSION]", help="Which adapter answers. [default: the bundle's own]")
 @click.option("--variant", metavar="NAME", help="Which precision answers, fp32 or int8. [default: the bundle's]")
 @click.option(
     "--batch-size",
@@ -50,6 +53,7 @@ def predict(
     source: str | None,
     columns: tuple[str, ...],
     form: str | None,
+    adapter: str | None,
     variant: str | None,
     batch_size: int,
     threads: int | None,
@@ -60,7 +64,8 @@ def predict(
     """Answer from BUNDLE, a folder that `svfit run` made.
 
     Give texts, or --file, or pipe lines in. A bundle of pairs takes two texts, or lines with a tab between.
-    Put -- before a text that starts with a dash.
+    Put -- before a text that starts with a dash. --adapter chooses one that a swappable bundle has
+    (`svfit adapter list BUNDLE`).
 
     \b
       svfit predict runs/tickets/bundle "the pump is leaking again"
@@ -75,15 +80,30 @@ def predict(
     if not texts and source is None and sys.stdin.isatty():
         raise click.UsageError("nothing to answer: give a text, or --file FILE, or pipe lines in")
 
-    from serve.bundle import Bundle
-    from serve.predictor import Predictor
+    from serve.runtime import Runtime
 
-    predictor = Predictor(Bundle.open(bundle), variant=variant, threads=threads)
-    rows = _rows(texts, source, columns, predictor.bundle.manifest.input.text)
-    answers = _answers(predictor, rows, batch_size, top, quiet or bool(texts))
+    with Runtime(bundle, variant=variant, threads=threads) as runtime:
+        pinned = runtime.pin(adapter)
+        rows = _rows(texts, source, columns, pinned.loaded.texts)
+        answers = _answers(runtime, pinned, rows, batch_size, top, quiet or bool(texts))
+        head = {"bundle": runtime.bundle.manifest.name, "variant": runtime.variant.name}
+        if runtime.bundle.manifest.swap is not None:
+            head["adapter"] = pinned.tag
+        _write(answers, head, as_json=as_json, form=form, few=bool(texts) and len(texts) <= TABLE_ROWS, top=top)
+
+
+def _write(
+    answers: Iterator[dict[str, Any]],
+    head: dict[str, str],
+    *,
+    as_json: bool,
+    form: str | None,
+    few: bool,
+    top: int | None,
+) -> None:
     if as_json:
-        _write_document(answers, predictor.bundle.manifest.name, predictor.variant.name)
-    elif form == "table" or (form is None and texts and len(texts) <= TABLE_ROWS and sys.stdout.isatty()):
+        _write_document(answers, head)
+    elif form == "table" or (form is None and few and sys.stdout.isatty()):
         _write_table(list(answers), top)
     elif form == "csv":
         _write_csv(answers)
@@ -107,30 +127,30 @@ def _rows(texts: tuple[str, ...], source: str | None, columns: tuple[str, ...], 
 
 
 def _answers(
-    predictor: Any, rows: Iterator[Row], batch_size: int, top: int | None, quiet: bool
+    runtime: Runtime, pinned: Pinned, rows: Iterator[Row], batch_size: int, top: int | None, quiet: bool
 ) -> Iterator[dict[str, Any]]:
     """Answers ready for JSON, in the order of the rows, a chunk of batches in memory at a time."""
     number = 0
     with progress(progress_console(quiet)) as bar:
         task = bar.add_task("rows", total=None)
         while chunk := list(islice(rows, batch_size * CHUNK)):
-            for row, prediction in zip(chunk, predictor.predict(chunk, batch_size), strict=True):
+            for row, given in zip(chunk, runtime.predict(chunk, pinned, batch_size), strict=True):
                 number += 1
-                yield _answer(number, row, prediction, top)
+                yield _answer(number, row, given, top)
             bar.update(task, advance=len(chunk))
 
 
-def _answer(number: int, row: Row, prediction: Prediction, top: int | None) -> dict[str, Any]:
+def _answer(number: int, row: Row, given: Answer, top: int | None) -> dict[str, Any]:
     answer: dict[str, Any] = {"row": number, "text": row if isinstance(row, str) else list(row)}
-    if prediction.probabilities is None:
-        return {**answer, "value": prediction.value}
-    likeliest = sorted(prediction.probabilities.items(), key=lambda item: -item[1])[:top]
-    return {**answer, "label": prediction.label, "score": prediction.score, "probabilities": dict(likeliest)}
+    if given.probabilities is None:
+        return {**answer, "value": given.value}
+    likeliest = sorted(given.probabilities.items(), key=lambda item: -item[1])[:top]
+    return {**answer, "label": given.label, "score": given.score, "probabilities": dict(likeliest)}
 
 
-def _write_document(answers: Iterator[dict[str, Any]], bundle: str, variant: str) -> None:
+def _write_document(answers: Iterator[dict[str, Any]], about: dict[str, str]) -> None:
     """One JSON document, written as the answers come, so that its size doesn't matter either."""
-    head = json.dumps({"bundle": bundle, "variant": variant}, ensure_ascii=False)[:-1]
+    head = json.dumps(about, ensure_ascii=False)[:-1]
     before = opening = f'{head}, "predictions": [\n'
     for answer in answers:
         click.echo(before + json.dumps(answer, ensure_ascii=False), nl=False)
