@@ -19,7 +19,6 @@ from serve.swap import HeadSpec, LayerSpec
 
 if TYPE_CHECKING:
     import onnx
-    import onnx_ir
 
 BACKBONE_FILE, FOLD_FILE, WEIGHTS_FILE = "model.onnx", "fold.onnx", "weights.safetensors"
 SMALL = 1024  # bytes: what is smaller stays in the graph
@@ -50,7 +49,6 @@ def build_swap(
     batches of `export.swap.shapes.PROBES`. The same arguments give the same bytes. Raises InputError where the graph
     can't be cut or a layer can't be swapped.
     """
-    import onnx_ir
 
     shapes = probe(base, probes)
     parts = cut(base, whole, plans, shapes)

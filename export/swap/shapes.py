@@ -1,4 +1,4 @@
-"""How the tensors of a graph lie: batch first, tokens flattened, or the same whatever the batch. Found by running it."""
+"""How the tensors of a graph lie: batch first, tokens flattened, or the same whatever the batch. Found by a run."""
 
 from __future__ import annotations
 
@@ -70,8 +70,6 @@ def probe(model: onnx.ModelProto, batches: Sequence[Feeds]) -> Shapes:
         raise InputError(f"the graph can't be probed: {str(error).strip().splitlines()[0]}") from error
     first = next(iter(batches[0]))
     sizes = tuple((int(feeds[first].shape[0]), int(feeds[first].shape[1])) for feeds in batches)
-    found = {
-        name: tuple(np.shape(answer[place]) for answer in answers) for place, name in enumerate(names)
-    }
+    found = {name: tuple(np.shape(answer[place]) for answer in answers) for place, name in enumerate(names)}
     found |= {name: tuple(feeds[name].shape for feeds in batches) for name in batches[0]}
     return Shapes(sizes, found)
