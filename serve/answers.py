@@ -59,7 +59,7 @@ def checked_row(row: Row, texts: int, where: str, taker: str = "this bundle") ->
 
     Raises InputError that begins with `where`: another number of texts, no text, too long, or no Unicode.
     """
-    parts = (row,) if isinstance(row, str) else tuple(row)
+    parts = tuple(row) if isinstance(row, list | tuple) else (row,)
     if len(parts) != texts:
         raise InputError(f"{where}: {taker} takes {_KINDS[texts]} a row (got {len(parts)})")
     if not all(isinstance(text, str) for text in parts):
