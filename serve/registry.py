@@ -48,7 +48,7 @@ class Registry:
         self._store = Store(bundle.path / STATE if state is None else state, bundle.path)
         self._sealed = _sealed(bundle, manifest.swap)
         self._lock = threading.Lock()
-        self._names: Names = {}
+        self._names: dict[str, Entry] = {}
         self._pending: list[Sealed] = []
         self._apply(Changes({origin: Entry() for origin, _ in self._sealed}, frozenset()))
         self._fresh()
@@ -74,7 +74,7 @@ class Registry:
         names, first = self._fresh(), self._swap.adapters[0]
         if first in names and names[first].versions:
             return names[first].default
-        for entry in names.values():
+        for entry in dict(names).values():
             if any(record.origin == first for record in entry.versions.values()):
                 return entry.default
         raise NotFound(f"the bundle's own adapter {first!r} was removed, so an adapter must be named; {_told(names)}")
@@ -90,7 +90,7 @@ class Registry:
 
     def entries(self) -> dict[str, Entry]:
         """Every name with its versions and its default, sorted by name."""
-        return {name: entry for name, entry in sorted(self._fresh().items()) if entry.versions}
+        return {name: entry for name, entry in sorted(dict(self._fresh()).items()) if entry.versions}
 
     def load(self, record: VersionRecord) -> LoadedAdapter:
         """Read a version's files whole, hold them to its hash, and to the bundle.
@@ -199,7 +199,7 @@ class Registry:
         return _present(self._fresh(), name)
 
     def _fresh(self) -> Names:
-        """All names as they are now, of those removed as well. The table is never changed, but replaced."""
+        """All names as they are now, those removed too. Other threads change the table: copy it to walk through it."""
         with self._lock:
             changes = self._store.changes()
             if changes is not None:
@@ -208,7 +208,8 @@ class Registry:
 
     def _apply(self, changes: Changes) -> None:
         self._pending = [sealed for sealed in self._sealed if sealed not in changes.taken]
-        self._names = {**self._names, **{name: self._seen(name, entry) for name, entry in changes.entries.items()}}
+        for name, entry in changes.entries.items():
+            self._names[name] = self._seen(name, entry)
 
     def _seen(self, name: str, entry: Entry) -> Entry:
         """What is kept of a name, without adapters sealed in another bundle, with those sealed in this one."""
@@ -260,7 +261,7 @@ def _version(entry: Entry, version: int) -> VersionRecord:
 
 def _told(names: Names, near: str = "") -> str:
     """What there is, in a few words."""
-    have = sorted(name for name, entry in names.items() if entry.versions)
+    have = sorted(name for name, entry in dict(names).items() if entry.versions)
     if len(have) <= _SHOWN:
         return f"there are: {', '.join(have)}" if have else "there is none"
     alike = get_close_matches(near[:80], have, n=3) if len(have) <= _NEAR else []
