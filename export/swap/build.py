@@ -50,6 +50,8 @@ def build_swap(
     can't be cut or a layer can't be swapped.
     """
 
+    import onnx_ir
+
     shapes = probe(base, probes)
     parts = cut(base, whole, plans, shapes)
     plain = onnx_ir.to_proto(parts.backbone)

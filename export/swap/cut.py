@@ -31,7 +31,11 @@ class Cut:
 
 
 def cut(
-    proto: onnx.ModelProto, whole: Mapping[str, int | None], layers: Collection[str], shapes: Shapes, name: str = "default"
+    proto: onnx.ModelProto,
+    whole: Mapping[str, int | None],
+    layers: Collection[str],
+    shapes: Shapes,
+    name: str = "default",
 ) -> Cut:
     """Cut a graph with one output at everything downstream of the parameters that a task trains whole.
 
@@ -56,10 +60,14 @@ def cut(
         )
     features, inputs = _boundary(below)
     if not features:
-        raise InputError("nothing is left to share: the parameters trained whole come before every weight; export merged")
+        raise InputError(
+            "nothing is left to share: the parameters trained whole come before every weight; export merged"
+        )
     for value in features:
         if shapes.kind(str(value.name)) != "rows":
-            raise InputError(f"the cut would go through {value.name} {shapes.example(str(value.name))}, not batch first")
+            raise InputError(
+                f"the cut would go through {value.name} {shapes.example(str(value.name))}, not batch first"
+            )
     renamed = {str(value.name): FEATURES + (f"_{place}" if place else "") for place, value in enumerate(features)}
     _keep(backbone, renamed, shapes)
     kept = [str(value.name) for value in inputs]
@@ -209,9 +217,9 @@ def _weight_input(graph: onnx_ir.Graph, name: str, axis: int | None) -> HeadWeig
     known = plain.shape if plain is not None else turned.shape if turned is not None else None
     if known is None:
         raise InputError(f"{name}: the exported graph doesn't tell its shape")
-    sizes = [int(size) for size in (known if plain is not None else reversed(list(known)))]
+    sizes = known.numpy() if plain is not None else known.numpy()[::-1]
     dims: list[int | str] = [CLASSES if place == axis else size for place, size in enumerate(sizes)]
-    zeros = np.zeros([1 if size == CLASSES else size for size in dims], dtype=np.float32)
+    zeros = np.zeros([1 if place == axis else size for place, size in enumerate(sizes)], dtype=np.float32)
     fresh = onnx_ir.Value(
         name=name,
         shape=onnx_ir.Shape(dims),

@@ -86,7 +86,9 @@ def _runs(graph: onnx_ir.Graph, layers: Mapping[str, Any] | Sequence[str]) -> di
             found.setdefault(name, []).append(node)
     missing = [layer for layer in layers if layer not in found]
     if missing:
-        raise InputError(f"the graph has no product for layer {missing[0]}; its adapter can't be swapped; export merged")
+        raise InputError(
+            f"the graph has no product for layer {missing[0]}; its adapter can't be swapped; export merged"
+        )
     return found
 
 
@@ -173,7 +175,9 @@ class _Surgeon:
         if kind == "tokens":
             x = self.make("Reshape", [x, self._by_row(shape[1])])
             rank = 3
-        scaled = self._scaled(place, rank, self.make("MatMul", [x, down], name=f"{nodes[0].name}.svfit.down"), plans, nodes)
+        scaled = self._scaled(
+            place, rank, self.make("MatMul", [x, down], name=f"{nodes[0].name}.svfit.down"), plans, nodes
+        )
         for node, plan, value in zip(nodes, plans, scaled, strict=True):
             layer = layer_of(str(node.name))
             up = self.constant(f"{layer}.svfit.B", plan.B)
@@ -271,7 +275,7 @@ class _Surgeon:
     def split(self, value: onnx_ir.Value, sizes: onnx_ir.Value) -> list[onnx_ir.Value]:
         """Along the last axis."""
         assert sizes.shape is not None  # noqa: S101 (made by `constant`)
-        return self._append("Split", [value, sizes], {"axis": -1}, int(sizes.shape[0]), None)
+        return self._append("Split", [value, sizes], {"axis": -1}, sizes.shape.numpy()[0], None)
 
     def _append(
         self, op: str, inputs: list[onnx_ir.Value], attributes: dict[str, Any], outputs: int, name: str | None

@@ -15,7 +15,16 @@ from serve.errors import UsageError
 
 from .overrides import parse
 from .problems import closest, problems, shown, unknown_section
-from .schema import SECTIONS, Config, DataSection, ModelSection, Section, TrainSection
+from .schema import (
+    SECTIONS,
+    AdapterSection,
+    Config,
+    DataSection,
+    ExportSection,
+    ModelSection,
+    Section,
+    TrainSection,
+)
 
 LARGEST_FILE = 1 << 20  # bytes; a configuration is some KB, so anything larger is another kind of file
 
@@ -55,6 +64,13 @@ def load(path: Path, overrides: Sequence[str] = (), *, require_files: bool = Fal
     checks: list[tuple[str, str]] = []
     if isinstance(model_section := sections.get("model"), ModelSection):
         sections["model"] = _place_model(model_section, folder, checks)
+    if isinstance(adapter := sections.get("adapter"), AdapterSection) and adapter.onto is not None:
+        sections["adapter"] = adapter.model_copy(
+            update={"onto": _place_folder(adapter.onto, folder, "adapter.onto", checks)}
+        )
+    if isinstance(export := sections.get("export"), ExportSection):
+        runs = [_place_folder(run, folder, "export.adapters", checks) for run in export.adapters]
+        sections["export"] = export.model_copy(update={"adapters": runs})
     if isinstance(data := sections.get("data"), DataSection):
         sections["data"] = _place_data(data, folder, checks, require_files)
         if isinstance(train := sections.get("train"), TrainSection):
@@ -102,6 +118,16 @@ def _place_model(section: ModelSection, folder: Path, checks: list[tuple[str, st
     if base.startswith((".", "/", "~")):
         checks.append(("model.base", f"no such folder: {place} (got {shown(base)})"))
     return section
+
+
+def _place_folder(named: str, folder: Path, key: str, checks: list[tuple[str, str]]) -> str:
+    """Beside the configuration, or else below the current folder, where runs are."""
+    given = Path(named).expanduser()
+    places = [(base / given).resolve() for base in (folder, Path())]
+    found = next((place for place in places if place.is_dir()), None)
+    if found is None:
+        checks.append((key, f"no such folder: {places[0]} (got {shown(named)})"))
+    return str(found or places[0])
 
 
 def _place_data(section: DataSection, folder: Path, checks: list[tuple[str, str]], require_files: bool) -> DataSection:

@@ -60,12 +60,8 @@ def _names(value: Any, problem: str) -> Any:
     raise ValueError(problem)
 
 
-def _mode(value: Any) -> Any:
-    if value == "merged":
-        return value
-    if value == "swappable":
-        raise ValueError('this version exports only "merged"; swappable graphs are not made yet')
-    raise ValueError('must be "merged"')
+def _runs(value: Any) -> Any:
+    return value if value == [] else _names(value, "must be a list of run folders")
 
 
 class Section(BaseModel):
@@ -133,6 +129,11 @@ class AdapterSection(Section):
     head_modules: Annotated[str | list[str], PlainValidator(_head_modules)] = Field(
         default="auto", description="modules trained whole; auto = the head and what the checkpoint lacked"
     )
+    onto: Text | None = Field(
+        default=None,
+        description="a swappable bundle to train for: only the directions that its graph carries",
+        examples=["site.bundle"],
+    )
 
 
 class TrainSection(Section):
@@ -168,13 +169,26 @@ class TrainSection(Section):
 class ExportSection(Section):
     """The ONNX graph."""
 
-    mode: Annotated[Literal["merged"], PlainValidator(_mode)] = Field(
-        default="merged", description="the adapter is folded into the weights"
+    mode: Literal["merged", "swappable"] = Field(
+        default="merged",
+        description="merged = folded into the weights; swappable = one backbone that many adapters share",
     )
     parity: float = Field(
         default=1e-4,
         gt=0,
         description="largest allowed difference between ONNX and PyTorch outputs (of numbers: relative)",
+    )
+    swap_budget: float = Field(
+        default=1.25, gt=1, le=10, description="swappable: latency it may have, as a multiple of the merged graph's"
+    )
+    swap_max_drop: float = Field(
+        default=0.5, ge=0, le=100, description="swappable: points of the metric an adapter may lose; told beyond"
+    )
+    settle_epochs: int = Field(
+        default=1, ge=0, description="swappable: epochs of training on the directions that the graph carries"
+    )
+    adapters: Annotated[list[str], PlainValidator(_runs)] = Field(
+        default=[], description="swappable: folders of other tasks' finished runs whose adapters come along"
     )
 
 

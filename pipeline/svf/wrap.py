@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,27 @@ class SVFit:
         for layer in self.layers.values():
             layer.active = name
         self._freeze()
+
+    def restrict(self, name: str, kept: Mapping[str, Sequence[int]]) -> None:
+        """Let an adapter move only these directions of each layer (none of a layer that isn't named).
+
+        The others are set to 0 and their gradients too, so they stay there under any optimizer without decay.
+        Raises `UsageError` for an unknown adapter, `InputError` for a layer or a direction that the basis lacks.
+        """
+        self._known(name)
+        unknown = sorted(kept.keys() - self.layers.keys())
+        if unknown:
+            raise InputError(f"no layer {unknown[0]} in this basis; it has: {', '.join(list(self.layers)[:3])}, ...")
+        for layer_name, layer in self.layers.items():
+            places = list(kept.get(layer_name, ()))
+            if any(not 0 <= place < layer.S.numel() for place in places):
+                raise InputError(f"layer {layer_name}: its basis has rank {layer.S.numel()}, asked for {max(places)}")
+            mask = torch.zeros_like(layer.S, dtype=torch.float32)
+            mask[places] = 1.0
+            delta = layer.delta[name]
+            with torch.no_grad():
+                delta.mul_(mask)
+            delta.register_hook(_masked(mask))
 
     def trainable(self) -> dict[str, list[tuple[str, nn.Parameter]]]:
         """The active adapter's parameters: `adapter` (singular values) and `head` (whole modules), by name."""
@@ -261,6 +282,10 @@ def _extra_parameters(model: nn.Module, bias: bool, layernorm: bool) -> list[str
 def _plain(name: str) -> str:
     """A parameter's name without the wrapping: `x.query.base.bias` is the model's `x.query.bias`."""
     return name.replace(".base.", ".") if name.endswith((".base.bias", ".base.weight")) else name
+
+
+def _masked(mask: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
+    return lambda gradient: gradient * mask.to(gradient.device)
 
 
 def _copy(value: torch.Tensor) -> torch.Tensor:

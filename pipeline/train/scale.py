@@ -34,6 +34,12 @@ class Scale:
             layer.weight.mul_(self.deviation)
             layer.bias.mul_(self.deviation).add_(self.mean)
 
+    def take_from(self, layer: nn.Linear) -> None:
+        """The inverse of `put_into`, before training goes on."""
+        with torch.no_grad():
+            layer.bias.sub_(self.mean).div_(self.deviation)
+            layer.weight.div_(self.deviation)
+
     def real_units(self, row: dict[str, Any]) -> dict[str, Any]:
         """A row of validation metrics with its errors in the rows' own unit. `loss` stays what was minimized."""
         factors = dict.fromkeys(SQUARED, self.deviation**2) | dict.fromkeys(LINEAR, self.deviation)

@@ -1,0 +1,72 @@
+"""A bundle that isn't one yet: the graphs as written, for measuring them through the very code that will serve them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from export.swap.build import BACKBONE_FILE, FOLD_FILE, WEIGHTS_FILE, SwapFiles
+from export.swap.inject import SIGMA
+from serve.adapter import LoadedAdapter, read_adapter
+from serve.bundle import Bundle
+from serve.engine import AdapterSession, Engine
+from serve.manifest import BaseSpec, Created, FileEntry, InputSpec, Manifest, MeasuredOn, OutputSpec, Variant
+from serve.swap import SwapSpec
+from serve.tokenize import TextTokenizer
+
+
+def swap_spec(files: SwapFiles, adapters: Sequence[str], price: dict[str, float] | None = None) -> SwapSpec:
+    """The manifest's `swap` for what `build_swap` wrote."""
+    return SwapSpec(
+        SIGMA,
+        files.width,
+        files.outputs,
+        files.layers,
+        (files.head,),
+        WEIGHTS_FILE,
+        FOLD_FILE,
+        tuple(adapters),
+        price or {},
+    )
+
+
+class Draft:
+    """Graphs in `folder` (`graph` may be another backbone, elsewhere), ready to answer with adapters' folders."""
+
+    def __init__(
+        self,
+        folder: Path,
+        files: SwapFiles,
+        inputs: InputSpec,
+        base: BaseSpec,
+        basis_id: str,
+        tokenizer_json: Path,
+        graph: Path | None = None,
+    ) -> None:
+        file = BACKBONE_FILE if graph is None else str(graph.absolute())
+        self.manifest = Manifest(
+            name="draft",
+            task="text-classification",
+            labels=("0", "1"),
+            input=inputs,
+            output=OutputSpec(files.head.output, 2),
+            base=base,
+            basis_id=basis_id,
+            adapter={},
+            variants=(Variant("fp32", file, "fp32", True, 0),),
+            default_variant="fp32",
+            measured_on=MeasuredOn("", (), 1, "?"),
+            created=Created("0", "", {}),
+            swap=swap_spec(files, ("draft",)),
+            files=dict.fromkeys((file, files.head.file), FileEntry(0, "0" * 64)),
+        )
+        self.tokenizer = TextTokenizer.from_file(tokenizer_json, inputs)
+        self.engine = Engine(Bundle(folder, self.manifest), self.tokenizer)
+
+    def load(self, folder: Path, name: str) -> LoadedAdapter:
+        """An adapter's folder, held to these graphs."""
+        return read_adapter(folder, self.manifest, named=f"adapter {name}")
+
+    def session(self, adapter: LoadedAdapter, name: str) -> AdapterSession:
+        """These graphs with one adapter fed, as a session that takes token batches and gives logits."""
+        return AdapterSession(self.engine, adapter, name)
