@@ -75,10 +75,12 @@ def routes(service: Service) -> APIRouter:
 
     @router.get("/models/{name}/ready", summary="Whether a model answers", responses=responses(404))
     async def model_ready(name: str) -> ModelReady:
+        service.admit()
         return ModelReady(name, await oip_models.is_ready(service, name))
 
     @router.get("/models/{name}/versions/{version}/ready", summary="Whether a model answers", responses=responses(404))
     async def model_version_ready(name: str, version: str) -> ModelReady:
+        service.admit()
         return ModelReady(name, await oip_models.is_ready(service, name, version))
 
     @router.post("/models/{name}/infer", **_INFER)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+from fastapi import FastAPI
+from starlette.testclient import TestClient
 
 from serve.access import Access
 from serve.answers import Answer
 from serve.config import ServeConfig
 from serve.errors import ClosingError, NotFound
+from serve.http import errors, oip
+from serve.service import Service
 
 FOLDER = Path("bundle")
 TASKS = {"alpha": ("yes", "no"), "beta": ("red", "green", "blue"), "delta": ("yes", "no"), "gamma": (), "site": ()}
@@ -71,3 +76,13 @@ class Desk:
     def remove(self, name: str) -> None:
         self.show(name)
         del self.names[name]
+
+
+@contextlib.contextmanager
+def client_of(desk: Desk) -> Iterator[TestClient]:
+    """A client of the protocol's HTTP routes on a desk, without what stands in front of them in the server."""
+    app = FastAPI()
+    oip.add_routes(app, cast(Service, desk))
+    errors.install(app)
+    with TestClient(app) as client:
+        yield client
