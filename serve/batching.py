@@ -172,7 +172,7 @@ class Scheduler:
                 now = self._clock()
                 late = self._queue.expired(now)
                 _close(late, now)
-                rows = self._queue.take(now, self._running)
+                rows = self._queue.take(now, self._running, len(self._threads) - len(self._running))
                 longest = max((row.length for row in rows), default=0)
                 self._running.append(longest)
                 if self._queue:

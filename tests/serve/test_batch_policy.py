@@ -32,15 +32,15 @@ def lengths(rows: list[Waiting]) -> list[int]:
     return sorted(row.length for row in rows)
 
 
-@given(LIMITS, LENGTHS, st.lists(st.integers(1, 600), max_size=3), st.floats(0.0, 2.0))
+@given(LIMITS, LENGTHS, st.lists(st.integers(1, 600), max_size=3), st.floats(0.0, 2.0), st.integers(1, 4))
 def test_every_row_is_served_once_within_the_limits_and_in_order(
-    limits: BatchLimits, sizes: list[int], running: list[int], now: float
+    limits: BatchLimits, sizes: list[int], running: list[int], now: float, free: int
 ) -> None:
     queue = filled(limits, *sizes)
     served: list[Waiting] = []
     while len(queue):
         before = len(queue)
-        rows = queue.take(now, running)
+        rows = queue.take(now, running, free)
         longest = max(row.length for row in rows)
         assert 1 <= len(rows) <= limits.max_rows
         assert len(rows) * longest <= limits.max_tokens
@@ -55,12 +55,14 @@ def test_every_row_is_served_once_within_the_limits_and_in_order(
 
 
 @given(LIMITS, LENGTHS)
-def test_padding_is_less_than_a_quarter_of_long_batches(limits: BatchLimits, sizes: list[int]) -> None:
+def test_padding_is_at_most_an_eighth_of_a_long_batch_and_four_tokens_a_short_row(
+    limits: BatchLimits, sizes: list[int]
+) -> None:
     queue = filled(limits, *sizes)
     while rows := queue.take(0.0):
         longest = max(row.length for row in rows)
         padding = sum(longest - row.length for row in rows)
-        assert padding <= max(longest * len(rows) / 4, 8 * len(rows))
+        assert padding <= max(longest * len(rows) / 8, 4 * len(rows))
 
 
 @given(LIMITS, LENGTHS)
@@ -104,8 +106,20 @@ def test_a_row_that_waited_max_delay_goes_before_shorter_ones() -> None:
 
 
 def test_an_overdue_row_takes_its_like_from_both_sides_nearest_first() -> None:
-    queue = filled(BatchLimits(max_rows=4, max_delay=0.0), 100, 90, 80, 99, 101, 110, 126)
-    assert lengths(queue.take(1.0)) == [90, 99, 100, 101]
+    queue = filled(BatchLimits(max_rows=4, max_delay=0.0), 100, 93, 80, 99, 101, 104, 126)
+    assert lengths(queue.take(1.0)) == [99, 100, 101, 104]
+
+
+def test_the_like_are_alike_to_each_other_not_only_to_the_row_that_leads() -> None:
+    queue = filled(BatchLimits(max_delay=0.0), 100, 90, 110)
+    assert lengths(queue.take(1.0)) == [90, 100]
+    assert lengths(queue.take(1.0)) == [110]
+
+
+def test_free_workers_share_what_waits() -> None:
+    queue = filled(BatchLimits(), *[10] * 15)
+    assert [len(queue.take(0.0, [], free)) for free in (2, 1)] == [8, 7]
+    assert len(filled(BatchLimits(), 10).take(0.0, [], 4)) == 1
 
 
 def test_equal_rows_fill_a_batch_to_its_limit() -> None:

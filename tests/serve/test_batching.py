@@ -113,6 +113,16 @@ def test_rows_that_wait_for_a_busy_worker_share_a_batch_across_requests(gate: Ga
     assert gate.batches == [[3], [5] * 8]
 
 
+def test_idle_workers_share_a_request(gate: Gate) -> None:
+    with Scheduler(gate, workers=2) as scheduler:
+        submission = scheduler.submit(items(*[5] * 10))
+        assert all(gate.begun.acquire(timeout=WAIT) for _ in range(2))
+        gate.open.set()
+        assert len(answers(submission)) == 10
+    assert gate.batches == [[5] * 5] * 2
+    assert submission.batches == 2
+
+
 def test_no_batch_is_over_the_limits(gate: Gate) -> None:
     with Scheduler(gate, workers=1, max_rows=8, max_tokens=100) as scheduler:
         gate.busy(scheduler)
