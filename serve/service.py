@@ -84,6 +84,16 @@ class Service:
             raise StartingError("the model is still loading; try again in a moment")
         return self._runtime
 
+    @property
+    def loaded(self) -> bool:
+        """Whether there is a runtime yet."""
+        return self._runtime is not None
+
+    @property
+    def waiting(self) -> int:
+        """Rows in the queue."""
+        return int(self._scheduler.waiting) if self._scheduler is not None else 0
+
     def admit(self) -> None:
         """A door calls this for each new request. Raises StartingError or ClosingError unless the state is ready.
 
@@ -165,4 +175,7 @@ class Service:
     def _prepare(self, rows: Sequence[Row], refs: Sequence[str | None]) -> list[Any]:
         runtime = self.runtime
         pins = {ref: runtime.pin(ref) for ref in dict.fromkeys(refs)}
-        return [(runtime.encode(row, pins[ref]), pins[ref]) for row, ref in zip(rows, refs, strict=True)]
+        return [
+            (runtime.encode(row, pins[ref], f"row {place}"), pins[ref])
+            for place, (row, ref) in enumerate(zip(rows, refs, strict=True), 1)
+        ]

@@ -13,6 +13,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "report": ("pipeline.cli.commands.stages:report", "Write report.json and report.html."),
     "verify": ("pipeline.cli.commands.verify:verify", "Recheck a bundle: hashes, loading, stored answers."),
     "predict": ("pipeline.cli.commands.predict:predict", "Answer from a bundle."),
+    "serve": ("pipeline.cli.commands.serve:serve", "Answer over HTTP: adapters come and go without a restart."),
     "inspect": ("pipeline.cli.commands.inspect:inspect", "Show the spectrum of a model or an adapter."),
     "adapter": ("pipeline.cli.commands.adapter:adapter", "Work with adapters: convert to LoRA."),
     "doctor": ("pipeline.cli.commands.doctor:doctor", "Say what this machine can do and what is missing."),

@@ -1,0 +1,123 @@
+"""POST /v1/predict: texts in, labels with probabilities (or values) out, each row by the adapter it asks for."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import to_json
+from starlette.responses import Response
+
+from serve.answers import Answer
+from serve.errors import InputError
+from serve.http.errors import RESPONSES, one_line
+from serve.http.exchange import Exchange
+from serve.http.limits import timeout_seconds
+from serve.service import Service
+
+Pair = tuple[str, str]
+LARGE = 2**17  # bytes of a body that is parsed in a thread, so that it holds nobody up
+
+
+FORMS = {
+    "text": "a text, or a list with a text or a [first, second] pair for each row",
+    "adapter": "a name, or a list with a name or null for each row",
+}
+
+
+class PredictRequest(BaseModel):
+    """One text, or a list of rows; a row is a text, or a pair of texts for an adapter that takes pairs."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        json_schema_extra={"examples": [{"adapter": "returns", "text": "it arrived broken"}]},
+    )
+
+    text: str | list[str | Pair] = Field(description='"a text", or a list of texts or of [first, second] pairs.')
+    adapter: str | list[str | None] | None = Field(
+        default=None,
+        description='"name" or "name@3" for all rows, or a list with one a row. Default: the bundle\'s first.',
+    )
+    probabilities: bool = Field(default=True, description="Whether every label's probability is told.")
+    top: Annotated[int, Field(ge=1)] | None = Field(default=None, description="Tell only the likeliest labels.")
+
+
+class Result(BaseModel):
+    """One row's answer: `label`, `score`, `probabilities` of a classification, `value` of a regression."""
+
+    adapter: str = Field(description="name@version of the adapter that answered.")
+    label: str | None = None
+    score: float | None = Field(default=None, description="The label's probability.")
+    probabilities: dict[str, float] | None = Field(default=None, description="By label, the likeliest first.")
+    value: float | None = None
+
+
+class PredictResponse(BaseModel):
+    """Answers in the order of the rows."""
+
+    id: str = Field(description="The request's X-Request-Id, or one made for it.")
+    results: list[Result]
+
+
+def routes(service: Service) -> APIRouter:
+    """The route, reading the body itself: any content type is taken as JSON, as `curl -d` names another."""
+    router = APIRouter(tags=["prediction"])
+    schema = PredictRequest.model_json_schema(ref_template="#/components/schemas/{model}")
+
+    @router.post(
+        "/v1/predict",
+        summary="Answer one text or many, each by its adapter.",
+        response_class=Response,
+        responses={200: {"model": PredictResponse}, **RESPONSES},
+        openapi_extra={
+            "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
+            "parameters": [
+                {
+                    "name": "X-Request-Timeout-Ms",
+                    "in": "header",
+                    "description": "How long the answer is of use, in milliseconds.",
+                    "schema": {"type": "integer", "minimum": 1},
+                }
+            ],
+        },
+    )
+    async def predict(request: Request) -> Response:
+        seconds = timeout_seconds(request.headers, service.config)
+        body = await request.body()
+        asked = parse(body) if len(body) <= LARGE else await service.call(parse, body)
+        rows = [asked.text] if isinstance(asked.text, str) else asked.text
+        refs = asked.adapter if isinstance(asked.adapter, list) else [asked.adapter] * len(rows)
+        answers = await service.answer(rows, refs, seconds)
+        exchange: Exchange = request.scope["svfit"]
+        shown = [result(answer, asked) for answer in answers]
+        return Response(to_json({"id": exchange.id, "results": shown}), media_type="application/json")
+
+    return router
+
+
+def parse(body: bytes) -> PredictRequest:
+    """A body, whatever its content type says. Raises InputError that names the fields."""
+    if not body:
+        raise InputError('the body is empty; send JSON, such as {"text": "it arrived broken"}')
+    try:
+        return PredictRequest.model_validate_json(body)
+    except ValidationError as error:
+        places = [item["loc"] for item in error.errors() if item["type"] != "missing"]
+        wrong = {place[0]: [part for part in place[1:] if isinstance(part, int)] for place in places if place}
+        for field in FORMS.keys() & wrong.keys():  # its forms are a union, of which pydantic tells every member
+            row = f"row {wrong[field][0] + 1} is none of it" if wrong[field] else "it is none of it"
+            raise InputError(f"{field}: must be {FORMS[field]}; {row}") from None
+        raise one_line(error) from None
+
+
+def result(answer: Answer, asked: PredictRequest) -> dict[str, Any]:
+    """An answer as a Result in JSON, without what doesn't apply."""
+    if answer.probabilities is None:
+        return {"adapter": answer.adapter, "value": answer.value}
+    told: dict[str, Any] = {"adapter": answer.adapter, "label": answer.label, "score": answer.score}
+    if asked.probabilities:
+        likeliest = sorted(answer.probabilities.items(), key=lambda item: -item[1])
+        told["probabilities"] = dict(likeliest[: asked.top])
+    return told

@@ -1,0 +1,238 @@
+"""The server's life: listen, load, answer, drain. Started by `svfit serve`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import ssl
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from serve.access import Access, load_access
+from serve.batching import Scheduler
+from serve.bundle import Bundle
+from serve.config import ServeConfig
+from serve.errors import UsageError
+from serve.http.app import create_app
+from serve.http.logs import Log, LogHandler
+from serve.runtime import Runtime
+from serve.service import Service
+
+LOGGERS = ("uvicorn.error", "serve")
+BACKLOG = 2048
+STOPS = (signal.SIGINT, signal.SIGTERM)
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A server that answers: where, with what."""
+
+    url: str
+    grpc: str | None
+    bundle: str
+    variant: str
+    adapters: int
+
+
+def run(
+    bundle: Path,
+    config: ServeConfig,
+    *,
+    environment: Mapping[str, str],
+    announce: Callable[[Started], None],
+) -> None:
+    """Serve a bundle until SIGTERM or SIGINT, then finish what is under way within `drain_seconds`.
+
+    `announce` is called once, when requests are taken. It listens before it loads, so that `live` and `ready` tell
+    the truth meanwhile. Raises UsageError (an address, keys, TLS files), InputError (the bundle).
+    """
+    log = Log(config.log)
+    access = load_access(config.host, config.api_keys_file, config.admin_keys_file, environment)
+    _check_tls(config)
+    _warn(access, config, log)
+    with _listen(config.host, config.port) as listening, _logging_to(log):
+        asyncio.run(_serve(bundle, config, access, log, listening, announce))
+
+
+async def _serve(
+    bundle: Path,
+    config: ServeConfig,
+    access: Access,
+    log: Log,
+    listening: socket.socket,
+    announce: Callable[[Started], None],
+) -> None:
+    service = Service(None, None, config, access=access)
+    app = create_app(service, log=log)
+    server = _Server(
+        uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            lifespan="off",
+            ws="none",
+            timeout_graceful_shutdown=max(1, round(config.drain_seconds)),
+            ssl_certfile=config.tls_cert,
+            ssl_keyfile=None if config.tls_key is None else str(config.tls_key),
+        )
+    )
+    url = _url("http" if config.tls_cert is None else "https", listening)
+
+    def stop() -> None:
+        if service.state == "draining":
+            server.force_exit = True
+            return
+        log.event("stopping", waiting=service.waiting)
+        service.state = "draining"
+        server.should_exit = True
+
+    with _on_signals(stop):
+        serving = asyncio.create_task(server.serve(sockets=[listening]))
+        log.event("loading", bundle=str(bundle), url=url)
+        runtime: Runtime | None = None
+        scheduler: Scheduler | None = None
+        doors: list[Any] = []
+        try:
+            runtime = await asyncio.to_thread(_load, bundle, config)
+            scheduler = _scheduler(runtime, config, app.state.metrics.batch)
+            service.open(runtime, scheduler)
+            grpc = await _open_grpc(service, config, doors)
+            if service.state == "ready":
+                adapters = len(await service.call(runtime.list))
+                announce(Started(url, grpc, runtime.bundle.manifest.name, runtime.variant.name, adapters))
+                log.event("ready", url=url, grpc=grpc, adapters=adapters)
+            await serving
+        finally:
+            service.state = "draining"
+            server.should_exit = True
+            await asyncio.gather(serving, *(door.stop(config.drain_seconds) for door in doors))
+            service.close()
+            if scheduler is not None:
+                await asyncio.to_thread(scheduler.close, 5.0)
+            if runtime is not None:
+                runtime.close()
+            log.event("stopped")
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, but for its signals: it would end by the signal itself, and so not with exit code 0."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to whoever runs it."""
+        yield
+
+
+def _load(bundle: Path, config: ServeConfig) -> Runtime:
+    return Runtime(
+        Bundle.open(bundle),
+        state=config.state,
+        variant=config.variant,
+        threads=config.threads,
+        adapters_mb=config.adapters_mb,
+    )
+
+
+def _scheduler(runtime: Runtime, config: ServeConfig, on_batch: Any) -> Scheduler:
+    return Scheduler(
+        runtime,
+        max_rows=config.max_batch_rows,
+        max_tokens=config.max_batch_tokens,
+        max_delay_ms=config.max_delay_ms,
+        queue_rows=config.queue_rows,
+        workers=config.workers,
+        on_batch=on_batch,
+    )
+
+
+async def _open_grpc(service: Service, config: ServeConfig, doors: list[Any]) -> str | None:
+    if config.grpc_port is None:
+        return None
+    from serve.rpc.server import start
+
+    tls = None if config.tls_cert is None or config.tls_key is None else (config.tls_cert, config.tls_key)
+    door = await start(service, config.host, config.grpc_port, tls)
+    doors.append(door)
+    return f"{_bracketed(config.host)}:{door.port}"
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        kind, _, _, _, address = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address[:2], family=kind, backlog=BACKLOG)
+    except OSError as error:
+        raise UsageError(f"can't listen on {host} port {port} ({error.strerror or error}); try --port 0") from error
+
+
+def _url(scheme: str, listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"{scheme}://{_bracketed(host)}:{port}"
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
+
+
+def _check_tls(config: ServeConfig) -> None:
+    if config.tls_cert is None or config.tls_key is None:
+        return
+    for path in (config.tls_cert, config.tls_key):
+        if not path.is_file():
+            raise UsageError(f"{path}: no such file")
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(config.tls_cert, config.tls_key, password="")
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        raise UsageError(
+            f"tls_cert {config.tls_cert} and tls_key {config.tls_key} can't be used ({error}); "
+            "they must be PEM, belong together, and have no password"
+        ) from error
+
+
+def _warn(access: Access, config: ServeConfig, log: Log) -> None:
+    if access.local:
+        return
+    if not access.api_keys:
+        log.event("anyone who reaches this address may ask for answers; set SVFIT_API_KEY or api_keys_file", "warning")
+    elif config.tls_cert is None:
+        log.event("keys travel unencrypted; set tls_cert and tls_key, or put a proxy with TLS before it", "warning")
+    if not access.admin_keys:
+        log.event("adapters can't be changed over the network; set SVFIT_ADMIN_KEY or admin_keys_file", "warning")
+
+
+@contextlib.contextmanager
+def _on_signals(stop: Callable[[], None]) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    before = {number: signal.getsignal(number) for number in STOPS}
+    for number in STOPS:
+        signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _logging_to(log: Log) -> Iterator[None]:
+    """What libraries and the parts of `serve` warn of goes to the log."""
+    handler = LogHandler(log)
+    loggers = [logging.getLogger(name) for name in LOGGERS]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.propagate = False
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
+            logger.propagate = True
