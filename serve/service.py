@@ -9,16 +9,21 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal, ParamSpec, Protocol, TypeVar
+from typing import Literal, ParamSpec, Protocol, TypeVar
 
 from serve.access import Access
 from serve.answers import Answer
+from serve.batching import Scheduler
 from serve.config import ServeConfig
 from serve.errors import ClosingError, DeadlineError, InputError, SvfitError, TooLarge
-from serve.tokenize import Row
+from serve.listing import Pinned
+from serve.runtime import Runtime
+from serve.tokenize import Row, Tokens
 
 State = Literal["starting", "ready", "draining"]
 SMALL = 4096  # characters of a request that are tokenized at once, without a thread: some tenths of a millisecond
+FEW_ADAPTERS = 8  # found at once; each may have to be read from disk, which takes about a millisecond
+FEW_ROWS = 64  # made into answers at once
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -55,8 +60,8 @@ class Service:
 
     def __init__(
         self,
-        runtime: Any,
-        scheduler: Any,
+        runtime: Runtime | None,
+        scheduler: Scheduler | None,
         config: ServeConfig,
         *,
         access: Access | None = None,
@@ -67,32 +72,30 @@ class Service:
         self.metrics: Metrics = metrics or NoMetrics()
         self.state: State = "starting"
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="svfit-service")
-        self._runtime, self._scheduler = runtime, scheduler
-        if runtime is not None:
-            self.state = "ready"
+        self._parts: tuple[Runtime, Scheduler] | None = None
+        if runtime is not None and scheduler is not None:
+            self.open(runtime, scheduler)
 
-    def open(self, runtime: Any, scheduler: Any) -> None:
+    def open(self, runtime: Runtime, scheduler: Scheduler) -> None:
         """Begin to answer with these."""
-        self._runtime, self._scheduler = runtime, scheduler
+        self._parts = runtime, scheduler
         if self.state == "starting":
             self.state = "ready"
 
     @property
-    def runtime(self) -> Any:
+    def runtime(self) -> Runtime:
         """The runtime. Raises StartingError while it loads."""
-        if self._runtime is None:
-            raise StartingError("the model is still loading; try again in a moment")
-        return self._runtime
+        return self._opened()[0]
 
     @property
     def loaded(self) -> bool:
         """Whether there is a runtime yet."""
-        return self._runtime is not None
+        return self._parts is not None
 
     @property
     def waiting(self) -> int:
         """Rows in the queue."""
-        return int(self._scheduler.waiting) if self._scheduler is not None else 0
+        return 0 if self._parts is None else self._parts[1].waiting
 
     def admit(self) -> None:
         """A door calls this for each new request. Raises StartingError or ClosingError unless the state is ready.
@@ -101,7 +104,7 @@ class Service:
         """
         if self.state == "draining":
             raise ClosingError("the server is stopping and takes nothing new; ask another, or try again")
-        _ = self.runtime
+        self._opened()
 
     async def answer(
         self, rows: Sequence[Row], refs: Sequence[str | None], deadline_seconds: float | None = None
@@ -127,20 +130,24 @@ class Service:
         """Let go of the threads; runtime and scheduler are the caller's to close."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
+    def _opened(self) -> tuple[Runtime, Scheduler]:
+        if self._parts is None:
+            raise StartingError("the model is still loading; try again in a moment")
+        return self._parts
+
     def _seconds(self, wanted: float | None) -> float:
         seconds = self.config.timeout_ms / 1000 if wanted is None else wanted
         return min(seconds, self.config.max_timeout_ms / 1000)
 
     async def _answer(self, rows: Sequence[Row], refs: Sequence[str | None], seconds: float) -> list[Answer]:
-        runtime = self.runtime
+        runtime, scheduler = self._opened()
         characters = self._checked(rows, refs)
-        small = characters <= SMALL
+        small = characters <= SMALL and len(set(refs)) <= FEW_ADAPTERS
         try:
             async with asyncio.timeout(seconds):
                 until = asyncio.get_running_loop().time() + seconds
-                prepare = self._prepare
-                items = prepare(rows, refs) if small else await self.call(prepare, rows, refs)
-                submission = self._scheduler.submit(items, until)
+                items = self._prepared(rows, refs) if small else await self.call(self._prepared, rows, refs)
+                submission = scheduler.submit(items, until)
                 try:
                     logits = await asyncio.wrap_future(submission.future)
                 except BaseException:
@@ -156,8 +163,11 @@ class Service:
             submission.queue_seconds,
             submission.compute_seconds,
         )
-        decide = runtime.answer
-        return [decide(row, pin) for row, (_, pin) in zip(logits, items, strict=True)]
+
+        def decided() -> list[Answer]:
+            return [runtime.answer(row, pin) for row, (_, pin) in zip(logits, items, strict=True)]
+
+        return decided() if len(rows) <= FEW_ROWS else await self.call(decided)
 
     def _checked(self, rows: Sequence[Row], refs: Sequence[str | None]) -> int:
         """The characters of all rows. Raises InputError, TooLarge."""
@@ -172,7 +182,7 @@ class Service:
             raise TooLarge(f"{characters} characters; a request may have {self.config.max_characters}; send several")
         return characters
 
-    def _prepare(self, rows: Sequence[Row], refs: Sequence[str | None]) -> list[Any]:
+    def _prepared(self, rows: Sequence[Row], refs: Sequence[str | None]) -> list[tuple[Tokens, Pinned]]:
         runtime = self.runtime
         pins = {ref: runtime.pin(ref) for ref in dict.fromkeys(refs)}
         return [

@@ -75,10 +75,10 @@ class Front:
             else:
                 await self._app(scope, receive, send)
         except asyncio.CancelledError:  # the time to drain is over
-            if not exchange.status:
-                late = ClosingError("the server stopped before this was answered; try another one")
-                await error_response(late)(scope, receive, send)
-            raise
+            if exchange.status:
+                raise
+            late = ClosingError("the server stopped before this was answered; try another one")
+            await error_response(late)(scope, receive, send)
         except Exception as error:
             trace = "".join(traceback.format_exception(error))
             self._log.event("unexpected error", "error", id=exchange.id, trace=trace)

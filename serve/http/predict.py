@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 from pydantic_core import to_json
 from starlette.responses import Response
 
@@ -14,7 +14,7 @@ from serve.errors import InputError
 from serve.http.errors import RESPONSES, one_line
 from serve.http.exchange import Exchange
 from serve.http.limits import timeout_seconds
-from serve.service import Service
+from serve.service import FEW_ROWS, Service
 
 Pair = tuple[str, str]
 LARGE = 2**17  # bytes of a body that is parsed in a thread, so that it holds nobody up
@@ -26,6 +26,10 @@ FORMS = {
 }
 
 
+Rows = Annotated[list[str | Pair], FailFast()]  # one wrong row is told, however many there are
+Refs = Annotated[list[str | None], FailFast()]
+
+
 class PredictRequest(BaseModel):
     """One text, or a list of rows; a row is a text, or a pair of texts for an adapter that takes pairs."""
 
@@ -35,8 +39,8 @@ class PredictRequest(BaseModel):
         json_schema_extra={"examples": [{"adapter": "returns", "text": "it arrived broken"}]},
     )
 
-    text: str | list[str | Pair] = Field(description='"a text", or a list of texts or of [first, second] pairs.')
-    adapter: str | list[str | None] | None = Field(
+    text: str | Rows = Field(description='"a text", or a list of texts or of [first, second] pairs.')
+    adapter: str | Refs | None = Field(
         default=None,
         description='"name" or "name@3" for all rows, or a list with one a row. Default: the bundle\'s first.',
     )
@@ -91,8 +95,12 @@ def routes(service: Service) -> APIRouter:
         refs = asked.adapter if isinstance(asked.adapter, list) else [asked.adapter] * len(rows)
         answers = await service.answer(rows, refs, seconds)
         exchange: Exchange = request.scope["svfit"]
-        shown = [result(answer, asked) for answer in answers]
-        return Response(to_json({"id": exchange.id, "results": shown}), media_type="application/json")
+
+        def written() -> bytes:
+            return to_json({"id": exchange.id, "results": [result(answer, asked) for answer in answers]})
+
+        content = written() if len(answers) <= FEW_ROWS else await service.call(written)
+        return Response(content, media_type="application/json")
 
     return router
 

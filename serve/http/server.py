@@ -85,6 +85,7 @@ async def _serve(
             ssl_keyfile=None if config.tls_key is None else str(config.tls_key),
         )
     )
+    told = asyncio.Event()
     url = _url("http" if config.tls_cert is None else "https", listening)
 
     def stop() -> None:
@@ -94,6 +95,7 @@ async def _serve(
         log.event("stopping", waiting=service.waiting)
         service.state = "draining"
         server.should_exit = True
+        told.set()
 
     with _on_signals(stop):
         serving = asyncio.create_task(server.serve(sockets=[listening]))
@@ -110,10 +112,11 @@ async def _serve(
                 adapters = len(await service.call(runtime.list))
                 announce(Started(url, grpc, runtime.bundle.manifest.name, runtime.variant.name, adapters))
                 log.event("ready", url=url, grpc=grpc, adapters=adapters)
-            await serving
+            await asyncio.wait({serving, asyncio.create_task(told.wait())}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             service.state = "draining"
             server.should_exit = True
+            told.set()
             await asyncio.gather(serving, *(door.stop(config.drain_seconds) for door in doors))
             service.close()
             if scheduler is not None:
