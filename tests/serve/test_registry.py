@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from registry_child import add_many
 from tiny_bundle import make_bundle
 from tiny_swap import KEPT, make_adapter, make_swap_bundle, tiny_delta
 
@@ -401,14 +402,6 @@ def test_threads_that_add_and_ask_at_once_are_all_served(registry: Registry, ada
         thread.join()
     assert errors == []
     assert [record.version for record in registry.versions("shared")] == list(range(1, 21))
-
-
-def add_many(bundle: Path, adapter: Path, name: str) -> None:
-    registry = Registry(Bundle.open(bundle, check=False))
-    for _ in range(5):
-        registry.add(name, adapter)
-        registry.add("shared", adapter)
-    registry.close()
 
 
 def test_processes_that_add_at_once_all_succeed(bundle: Bundle, registry: Registry, adapter: Path) -> None:
