@@ -14,7 +14,7 @@ from serve.adapter import DOCUMENT, TENSORS, Files
 from serve.files import sha256_json
 
 _HEX64 = re.compile(r"[0-9a-f]{64}")
-_NEW, _GONE = ".new-", ".gone-"
+_NEW = ".new-"
 
 
 def digest(document: str, tensors: str) -> str:
@@ -48,8 +48,7 @@ class Contents:
                 handle.flush()
                 os.fsync(handle.fileno())
         sync_folder(fresh)
-        if place.exists():  # left in pieces by something that isn't us
-            self._away(place)
+        shutil.rmtree(place, ignore_errors=True)  # in pieces: its removal was cut short, or the disk failed
         fresh.rename(place)
         sync_folder(self.root)
         return sha256
@@ -57,16 +56,8 @@ class Contents:
     def collect(self, used: Callable[[str], bool], among: set[str] | None = None) -> None:
         """Remove content that isn't used, of these digests or all, and what a killed process left half done."""
         for name in [path.name for path in self.root.iterdir()] if among is None else among:
-            if name.startswith((_NEW, _GONE)):
+            if name.startswith(_NEW) or (_HEX64.fullmatch(name) and not used(name)):
                 shutil.rmtree(self.root / name, ignore_errors=True)
-            elif _HEX64.fullmatch(name) and (self.root / name).exists() and not used(name):
-                self._away(self.root / name)
-
-    def _away(self, path: Path) -> None:
-        """Remove a folder such that no part of it is ever seen under its name."""
-        gone = self.root / f"{_GONE}{secrets.token_hex(8)}"
-        path.rename(gone)
-        shutil.rmtree(gone, ignore_errors=True)
 
     def _same(self, place: Path, files: Files) -> bool:
         try:

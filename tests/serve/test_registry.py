@@ -271,7 +271,7 @@ def test_what_a_killed_process_left_is_swept_up_and_nothing_else(
 ) -> None:
     kept = registry.add("one", adapter).sha256
     folder = bundle.path / "state" / "adapters"
-    for name in (".new-1234", ".gone-1234", "e" * 64, "a friend's"):
+    for name in (".new-1234", "e" * 64, "a friend's"):
         shutil.copytree(folder / kept, folder / name)
     other.add("two", adapter)
     assert content(bundle) == {kept, "a friend's"}
