@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from tiny_bundle import Shape, make_bundle, reseal
+from tiny_swap import make_adapter, make_swap_bundle
 
 from pipeline.cli import main
+from serve.runtime import Runtime
 
 WITHOUT = ("torch", "transformers", "pydantic", "onnx", "safetensors", "peft", "optimum", "datasets")
 
@@ -85,6 +87,41 @@ def test_pairs_and_regression(tmp_path: Path) -> None:
     odd = svfit("predict", path, "the pump")
     assert odd.exit_code == 2
     assert "two texts for each answer" in odd.stderr
+
+
+def test_an_adapter_is_chosen_by_name_and_version(tmp_path: Path) -> None:
+    path = make_swap_bundle(tmp_path / "bundle")
+    with Runtime(path) as runtime:
+        for seed in (3, 4):
+            runtime.add(make_adapter(tmp_path / f"{seed}", seed, ("dry", "wet")), "site")
+        wanted = {ref: runtime.predict("the pump", ref)[0].probabilities for ref in ("alpha", "beta", "site@1", "site")}
+    for ref, probabilities in wanted.items():
+        (answer,) = lines(svfit("predict", path, "the pump", "--adapter", ref))
+        assert answer["probabilities"] == pytest.approx(probabilities)
+    (answer,) = lines(svfit("predict", path, "the pump"))
+    assert answer["probabilities"] == pytest.approx(wanted["alpha"])
+    document = json.loads(svfit("predict", path, "fan", "--adapter", "site", "--json").stdout)
+    assert (document["adapter"], document["predictions"][0].keys()) == (
+        "site@2",
+        {"row", "text", "label", "score", "probabilities"},
+    )
+
+
+def test_an_adapter_that_is_not_there_is_told_with_those_that_are(tmp_path: Path, bundle_path: Path) -> None:
+    result = svfit("predict", make_swap_bundle(tmp_path / "swap"), "fan", "--adapter", "gamma")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "no adapter 'gamma'; there are: alpha, beta" in result.stderr
+    merged = svfit("predict", bundle_path, "fan", "--adapter", "gamma")
+    assert merged.exit_code == 1
+    assert "no adapter 'gamma'; this bundle is merged and has one: default@1" in merged.stderr
+
+
+def test_pairs_are_read_for_an_adapter_that_takes_pairs(tmp_path: Path) -> None:
+    path = make_swap_bundle(tmp_path / "bundle")
+    with Runtime(path) as runtime:
+        runtime.add(make_adapter(tmp_path / "pairs", 3, texts=2), "pairs")
+    (answer,) = lines(svfit("predict", path, "--adapter", "pairs", stdin="the pump\tis leaking\n"))
+    assert answer["text"] == ["the pump", "is leaking"]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_bundle import WORDS, Shape, make_bundle, tiny_graph
+from tiny_swap import expected_logits, make_swap_bundle, tiny_delta, tiny_head
 
 from serve.bundle import Bundle
 from serve.errors import InputError, UsageError
@@ -103,6 +104,20 @@ def test_a_variant_is_chosen_by_name(bundle_path: Path) -> None:
     assert not np.array_equal(fp32.logits(["the pump"]), int8.logits(["the pump"]))
     with pytest.raises(InputError, match="no variant 'int4'"):
         Predictor(bundle, variant="int4")
+
+
+@pytest.mark.parametrize("variant", [None, "int8"])
+def test_a_swappable_bundle_answers_with_its_first_sealed_adapter(tmp_path: Path, variant: str | None) -> None:
+    path = make_swap_bundle(tmp_path / "bundle", (("beta", 2), ("alpha", 1)))
+    predictor = Predictor(path, variant=variant, threads=1)
+    rows = ["the pump is leaking again", "fan", ""]
+    wanted = [
+        expected_logits(predictor._tokenizer.encode(row)[0].tolist(), tiny_delta(2), tiny_head(2, 3)) for row in rows
+    ]
+    np.testing.assert_allclose(predictor.logits(rows), wanted, atol=1e-4)
+    assert [answer.label for answer in predictor.predict(rows)] == [
+        predictor.labels[int(row.argmax())] for row in wanted
+    ]
 
 
 def test_a_broken_model_is_told_in_one_line(tmp_path: Path, bundle_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tiny_bundle import Shape, make_bundle, reseal, tiny_graph
+from tiny_swap import make_adapter, make_swap_bundle
 
 import serve.verify
 from serve.errors import GateError, InputError
@@ -44,6 +45,25 @@ def test_a_bundle_as_it_was_made_passes_exactly(tmp_path: Path, shape: Shape) ->
     ]
     assert row(result, "fp32").agreement == (None if shape.regression else 1.0)
     result.require()
+
+
+def test_a_swappable_bundle_answers_with_its_first_adapter_in_every_variant(tmp_path: Path) -> None:
+    path = make_swap_bundle(tmp_path / "bundle")
+    result = verify(path)
+    assert [(check.variant, check.passed) for check in result.checks] == [("fp32", True), ("int8", True)]
+    assert result.adapters == ("alpha", "beta")
+    answers_moved(path, "int8", 1.0)
+    assert [check.passed for check in verify(path).checks] == [True, False]
+
+
+def test_sealed_adapters_that_do_not_load_are_named(tmp_path: Path) -> None:
+    path = make_swap_bundle(tmp_path / "bundle")
+    made = make_adapter(tmp_path / "other", basis_id="c" * 64)
+    for name in ("adapter.json", "adapter.safetensors"):
+        (path / "adapters" / "beta" / name).write_bytes((made / name).read_bytes())
+    reseal(path)
+    with pytest.raises(InputError, match=f"adapter beta.*{'c' * 64}"):
+        verify(path)
 
 
 @pytest.mark.parametrize(("by", "passed"), [(0.9e-4, True), (1.1e-4, False)])
