@@ -194,7 +194,7 @@ def test_cancelled_rows_free_their_places_and_do_not_run(gate: Gate) -> None:
         assert gone.cancel()
         assert scheduler.waiting == 1
         scheduler.submit(items(9, 9, 9))
-        concurrent.futures.wait([gone.future], timeout=WAIT)
+        assert concurrent.futures.wait([gone.future], timeout=WAIT).done == {gone.future}
         gate.open.set()
         assert answers(kept) == [[8, 0, 0]]
     assert not {50, 60, 70} & {length for batch in gate.batches for length in batch}
@@ -241,6 +241,7 @@ def test_rows_past_their_deadline_give_way_to_a_new_request(gate: Gate) -> None:
         fresh = scheduler.submit(items(8, 8))
         with pytest.raises(DeadlineError):
             late.future.result(0)
+        assert late.queue_seconds == pytest.approx(2.0)
         gate.open.set()
         assert answers(fresh) == [[8, 0, 0], [8, 1, 0]]
 
@@ -258,13 +259,14 @@ def test_a_deadline_does_not_stop_a_run_that_began_in_time(gate: Gate) -> None:
 def test_a_full_queue_is_busy_for_as_long_as_the_measured_rate_needs(gate: Gate) -> None:
     clock = Clock()
     with Scheduler(gate, workers=1, clock=clock, queue_rows=10) as scheduler:
-        first = gate.busy(scheduler)
+        first = scheduler.submit(items(5, 5))
+        assert gate.begun.acquire(timeout=WAIT)
         waiting = scheduler.submit(items(*[5] * 8))
         with pytest.raises(BusyError, match="8 rows wait and 10 may, so 6 more") as unmeasured:
             scheduler.submit(items(*[5] * 6))
         assert unmeasured.value.retry_after == 1.0
         waiting.cancel()
-        clock.now += 0.5  # one row in half a second: two rows a second
+        clock.now += 0.25  # two rows in a quarter of a second: eight a second
         gate.open.set()
         first.future.result(WAIT)
         gate.open.clear()
@@ -272,7 +274,7 @@ def test_a_full_queue_is_busy_for_as_long_as_the_measured_rate_needs(gate: Gate)
         scheduler.submit(items(*[5] * 8))
         with pytest.raises(BusyError) as measured:
             scheduler.submit(items(*[5] * 6))
-        assert measured.value.retry_after == pytest.approx(4 / 2.0)
+        assert measured.value.retry_after == pytest.approx(4 / 8.0)
         gate.open.set()
 
 
@@ -309,6 +311,22 @@ def test_a_row_that_fails_fails_its_own_request_only(gate: Gate) -> None:
             worse.future.result(WAIT)
         assert answers(scheduler.submit(items(5))) == [[5, 0, 0]]
     assert [300] not in gate.batches  # the rest of a request that failed is not run
+
+
+def test_a_request_that_was_cancelled_gets_no_second_run(gate: Gate) -> None:
+    with Scheduler(gate, workers=1) as scheduler:
+        gate.busy(scheduler)
+
+        def hang_up_and_fail(tokens: Sequence[Tokens]) -> None:
+            gone.cancel()
+            bad(tokens)
+
+        gate.work = hang_up_and_fail
+        gone, worse = scheduler.submit(items(5)), scheduler.submit([(row(6, 99), None)])
+        gate.open.set()
+        with pytest.raises(ValueError, match="row 99"):
+            worse.future.result(WAIT)
+    assert gate.batches == [[3], [5, 6], [6]]
 
 
 def test_a_failure_that_does_not_return_fails_nobody(gate: Gate) -> None:
@@ -373,6 +391,28 @@ def test_times_and_batches_are_told_request_by_request_and_batch_by_batch(gate: 
     assert told == [(1, 3, 2.0, [0.0]), (2, 21, 0.5, [2.0, 2.0])]
     assert (first.queue_seconds, first.compute_seconds, first.batches) == (0.0, 2.0, 1)
     assert (second.queue_seconds, second.compute_seconds, second.batches) == (2.0, 0.5, 1)
+
+
+def test_batches_at_the_same_time_count_once_in_a_request_s_compute_time() -> None:
+    clock = Clock()
+    ends = {5: threading.Event(), 300: threading.Event()}
+    begun = threading.Semaphore(0)
+
+    def work(tokens: Sequence[Tokens]) -> None:
+        begun.release()
+        assert ends[tokens[0].shape[1]].wait(WAIT)
+
+    told = threading.Event()
+    with Scheduler(Echo(work), workers=2, clock=clock, on_batch=lambda *_: told.set()) as scheduler:
+        submission = scheduler.submit(items(5, 300))
+        assert all(begun.acquire(timeout=WAIT) for _ in range(2))
+        clock.now += 1.0
+        ends[5].set()
+        assert told.wait(WAIT)
+        clock.now += 1.0
+        ends[300].set()
+        submission.future.result(WAIT)
+    assert (submission.compute_seconds, submission.queue_seconds, submission.batches) == (2.0, 0.0, 2)
 
 
 def test_a_hook_that_fails_is_logged_and_hurts_nobody(caplog: pytest.LogCaptureFixture) -> None:
