@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import json
 import shutil
@@ -14,17 +15,19 @@ from typing import Any
 import numpy as np
 
 from serve.bundle import SAMPLES, TOKENIZER, Bundle, seal
+from serve.engine import open_default
 from serve.errors import InputError
 from serve.files import atomic_dir, write_bytes
 from serve.machine import cpu_model, instruction_sets
-from serve.manifest import BaseSpec, Created, InputSpec, Manifest, MeasuredOn, OutputSpec, Task, Variant
+from serve.manifest import BaseSpec, Created, FileEntry, InputSpec, Manifest, MeasuredOn, OutputSpec, Task, Variant
 from serve.samples import sample_outputs
-from serve.session import GraphSession
+from serve.swap import SwapSpec
 from serve.tokenize import Row, TextTokenizer
 
 MIN_SAMPLES = 8
 FP32_TOLERANCE = 1e-4  # the same sums in another order; see export.parity
 INT8_SHARE = 0.02  # of the largest logit: a rounding that falls to the other side moves an activation by 1/255
+NATIVE = ("sigma.onnx_adapter", "head.onnx_adapter")
 PACKAGES = ("numpy", "onnx", "onnxruntime", "svfit", "tokenizers", "torch", "transformers")
 
 
@@ -59,12 +62,13 @@ def write_bundle(
     variants: Sequence[VariantFiles],
     default_variant: str,
     tokenizer_json: Path,
-    adapter_dir: Path,
+    adapters: Mapping[str, Path],
     samples: Sequence[Row],
     base: BaseSpec,
     basis_id: str,
     adapter: Mapping[str, Any] | None = None,
-    adapter_name: str = "default",
+    swap: SwapSpec | None = None,
+    shared: Sequence[Path] = (),
     output: str = "logits",
     threads: int = 1,
     created_at: str | None = None,
@@ -72,9 +76,11 @@ def write_bundle(
     """Assemble a bundle in a temporary folder, seal it, check it by opening it, and put it at `folder`.
 
     `labels` in the order of the logits (none for regression), `width` the number of logits, `samples` at least
-    eight rows whose answers are stored for each variant. `adapter_dir` holds adapter.json and
-    adapter.safetensors. `created_at` is an ISO time, now by default; all else being equal only it and measured
-    latencies differ between two bundles. Raises InputError, one line, for what can't make a good bundle.
+    eight rows whose answers are stored for each variant. `adapters` are folders with adapter.json and
+    adapter.safetensors, by name; the first one gives those answers. A swappable bundle has `swap`, `shared` files that
+    its graphs read, and onnxruntime's own adapter files beside each adapter. `created_at` is an ISO time, now by
+    default; all else being equal only it and measured latencies differ between two bundles. Raises InputError, one
+    line, for what can't make a good bundle.
     """
     if len(samples) < MIN_SAMPLES:
         raise InputError(f"bundle {name}: needs {MIN_SAMPLES} sample rows or more (got {len(samples)})")
@@ -86,24 +92,27 @@ def write_bundle(
             for part in _parts(variant.file):
                 _copy(part, (fresh / variant.place).with_name(part.name.replace(variant.file.name, "model.onnx", 1)))
         _copy(tokenizer_json, fresh / TOKENIZER)
-        for piece in ("adapter.json", "adapter.safetensors"):
-            _copy(adapter_dir / piece, fresh / "adapters" / adapter_name / piece)
-        spec = OutputSpec(output, width)
-        write_bytes(fresh / SAMPLES, _samples(fresh, variants, inputs, spec, samples))
+        for file in shared:
+            _copy(file, fresh / file.name)
+        for adapter_name, source in adapters.items():
+            for piece in ("adapter.json", "adapter.safetensors", *(NATIVE if swap else ())):
+                _copy(source / piece, fresh / "adapters" / adapter_name / piece)
         manifest = Manifest(
             name=name,
             task=task,
             labels=tuple(labels),
             input=inputs,
-            output=spec,
+            output=OutputSpec(output, width),
             base=base,
             basis_id=basis_id,
-            adapter={"name": adapter_name, **(adapter or {})},
+            adapter={"name": next(iter(adapters)), **(adapter or {})},
             variants=tuple(_variant(variant, default_variant) for variant in variants),
             default_variant=default_variant,
             measured_on=MeasuredOn(cpu_model(), tuple(instruction_sets()), threads, _version("onnxruntime") or "?"),
             created=Created(_version("svfit") or "0", created_at or _now(), versions()),
+            swap=swap,
         )
+        write_bytes(fresh / SAMPLES, _samples(fresh, manifest, samples))
         seal(fresh, manifest)
         Bundle.open(fresh)
     return folder
@@ -114,15 +123,15 @@ def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
     return {package: version for package in packages if (version := _version(package)) is not None}
 
 
-def _samples(
-    folder: Path, variants: Sequence[VariantFiles], inputs: InputSpec, output: OutputSpec, rows: Sequence[Row]
-) -> bytes:
-    tokenizer = TextTokenizer.from_file(folder / TOKENIZER, inputs)
+def _samples(folder: Path, manifest: Manifest, rows: Sequence[Row]) -> bytes:
+    tokenizer = TextTokenizer.from_file(folder / TOKENIZER, manifest.input)
+    present = {path.relative_to(folder).as_posix(): FileEntry(0, "") for path in folder.rglob("*") if path.is_file()}
+    draft = Bundle(folder, dataclasses.replace(manifest, files=present))
     outputs: dict[str, Any] = {}
     tolerance: dict[str, float] = {}
-    for variant in variants:
-        session = GraphSession(folder / variant.place, inputs, output, threads=1)
-        logits = sample_outputs(session, tokenizer, rows)
+    for variant in manifest.variants:
+        session, length = open_default(draft, tokenizer, variant.name, threads=1)
+        logits = sample_outputs(session, tokenizer, rows, length)
         outputs[variant.name] = logits.tolist()
         largest = max(1.0, float(np.abs(logits).max()))
         tolerance[variant.name] = round(largest * (FP32_TOLERANCE if variant.name == "fp32" else INT8_SHARE), 6)

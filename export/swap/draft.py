@@ -63,6 +63,12 @@ class Draft:
         self.tokenizer = TextTokenizer.from_file(tokenizer_json, inputs)
         self.engine = Engine(Bundle(folder, self.manifest), self.tokenizer)
 
+    @property
+    def swap(self) -> SwapSpec:
+        """What its manifest says of swapping."""
+        assert self.manifest.swap is not None  # noqa: S101 (a draft is always swappable)
+        return self.manifest.swap
+
     def load(self, folder: Path, name: str) -> LoadedAdapter:
         """An adapter's folder, held to these graphs."""
         return read_adapter(folder, self.manifest, named=f"adapter {name}")

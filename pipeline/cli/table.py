@@ -8,6 +8,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "finetune": ("pipeline.cli.commands.stages:finetune", "Train an adapter on the rows."),
     "merge": ("pipeline.cli.commands.stages:merge", "Fold the adapter into the weights."),
     "export": ("pipeline.cli.commands.stages:export", "Write the ONNX graph and check its parity."),
+    "swap": ("pipeline.cli.commands.stages:swap", "Build the graph that many adapters share."),
     "quantize": ("pipeline.cli.commands.stages:quantize", "Make the int8 variant and check its accuracy."),
     "bundle": ("pipeline.cli.commands.stages:bundle", "Pack what a device takes."),
     "report": ("pipeline.cli.commands.stages:report", "Write report.json and report.html."),

@@ -52,8 +52,8 @@ def bundle(context: Context, folder: Path) -> dict[str, Any]:
         variants=variants,
         default_variant=default,
         tokenizer_json=context.path("merged") / "tokenizer.json",
-        adapter_dir=context.path("adapter"),
-        samples=_samples(context),
+        adapters={"default": context.path("adapter")},
+        samples=sample_rows(context),
         base=BaseSpec(**card["base"]),
         basis_id=document["basis_id"],
         adapter={"trained": card["trained"]},
@@ -75,7 +75,7 @@ def _latency(context: Context, evaluation: Evaluation, files: dict[str, Path]) -
     return measure(files, single, repeat_row(single, context.config.quantize.batch), threads=THREADS)
 
 
-def _samples(context: Context) -> list[Row]:
+def sample_rows(context: Context) -> list[Row]:
     """Rows a device can check itself by: the first validation texts, then training ones where those are too few."""
     dataset = context.dataset
     return (as_rows(dataset.validation) + as_rows(dataset.train))[:MIN_SAMPLES]

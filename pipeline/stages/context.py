@@ -35,6 +35,8 @@ class Stage:
     sections: tuple[str, ...]
     work: Callable[[Context, Path], dict[str, Any]]
     """Writes its results into the folder it is given and returns its summary."""
+    reads: Callable[[Context], Any] = lambda _: None
+    """What it reads from outside the run, as hashes: a change makes it stale."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,7 @@ def fingerprint(stage: Stage, context: Context) -> str:
             "svfit": __version__,
             "inputs": context.inputs_sha256,
             "config": {section: resolved[section] for section in stage.sections},
+            "reads": stage.reads(context),
             "needs": {name: (read_stamp(context, name) or {}).get("fingerprint") for name in stage.needs},
         }
     )

@@ -1,4 +1,4 @@
-"""Measure an ONNX file on the run's rows, through the tokenization that a device has."""
+"""Measure a graph on the run's rows, through the tokenization that a device has."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from pipeline.data import Split
 from pipeline.stages.context import Context
 from pipeline.train.metrics import detail, headline
 from serve.manifest import InputSpec, OutputSpec
-from serve.session import GraphSession
+from serve.session import GraphSession, Session
 from serve.tokenize import Row, TextTokenizer
 
 BATCH = 16
 MEASURED = 4
 Batches = list[tuple[npt.NDArray[np.intp], dict[str, npt.NDArray[np.int64]]]]
 """Places of rows, and their inputs."""
+Graph = Path | Session
+"""An ONNX file that gives logits, or whatever is open and gives them."""
 
 
 class Evaluation:
@@ -39,19 +41,19 @@ class Evaluation:
         self.splits = {split.name: split for split in (dataset.validation, dataset.test) if split}
         self._tokenized: dict[str, Batches] = {}
 
-    def metrics(self, graph: Path, split: str) -> dict[str, Any]:
+    def metrics(self, graph: Graph, split: str) -> dict[str, Any]:
         """All metrics of one split, per class and confusion included."""
         return detail(self.task, self.labels, self._logits(graph, split), self.splits[split].labels)
 
-    def every(self, graph: Path) -> dict[str, dict[str, Any]]:
+    def every(self, graph: Graph) -> dict[str, dict[str, Any]]:
         """Split name → metrics."""
         return {split: self.metrics(graph, split) for split in self.splits}
 
-    def headline(self, graph: Path) -> float:
+    def headline(self, graph: Graph) -> float:
         """The deciding metric on the validation rows, in 0 to 1."""
         return float(self.metrics(graph, "validation")[self.metric])
 
-    def difference(self, first: Path, second: Path) -> float:
+    def difference(self, first: Graph, second: Graph) -> float:
         """Largest absolute difference of two graphs' logits on the validation rows."""
         logits = [self._logits(graph, "validation") for graph in (first, second)]
         return float(np.abs(logits[0] - logits[1]).max())
@@ -68,8 +70,8 @@ class Evaluation:
         places = np.linspace(0, max(0, len(rows) - batch), count).astype(int)
         return [self.tokenizer(rows[start : start + batch]) for start in places]
 
-    def _logits(self, graph: Path, split: str) -> npt.NDArray[np.float32]:
-        session = GraphSession(graph, self.inputs, self.output)
+    def _logits(self, graph: Graph, split: str) -> npt.NDArray[np.float32]:
+        session = GraphSession(graph, self.inputs, self.output) if isinstance(graph, Path) else graph
         logits = np.empty((len(self.splits[split].labels), self.output.width), dtype=np.float32)
         for places, feeds in self._batches(split):
             logits[places] = session.run(feeds)

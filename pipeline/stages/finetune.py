@@ -13,6 +13,7 @@ from export.basis import FactorStore
 from pipeline.data import Split, profile, render_profile
 from pipeline.model.load import Loaded, load
 from pipeline.stages.context import Context
+from pipeline.stages.onto import Onto, read_onto
 from pipeline.svf import SVFit, wrap
 from pipeline.svf.inspect import layer_spectra
 from pipeline.train.fit import Fit, fit
@@ -67,7 +68,7 @@ def finetune(context: Context, folder: Path) -> dict[str, Any]:
     if scale is not None and last is not None:
         scale.put_into(last)
         result.record["validation"] = [scale.real_units(row) for row in result.record["validation"]]
-    trained = _trained(svfit)
+    trained = _trained(svfit, read_onto(context))
     card = {
         "name": config.name,
         "task": dataset.task,
@@ -76,6 +77,7 @@ def finetune(context: Context, folder: Path) -> dict[str, Any]:
         "pooling": loaded.pooling,
         "dropout": config.model.head_dropout,
         "max_length": length,
+        "texts": len(dataset.train.texts[0]),
         "whole_modules": list(svfit.whole),
         "train_bias": config.adapter.train_bias,
         "train_layernorm": config.adapter.train_layernorm,
@@ -124,6 +126,7 @@ def _check_metric(task: str, metric: str) -> None:
 def _wrapped(context: Context, loaded: Loaded) -> SVFit:
     adapter = context.config.adapter
     whole = list(loaded.whole) if adapter.head_modules == "auto" else list(adapter.head_modules)
+    onto = read_onto(context)
     with Progress(console=context.console, transient=True, disable=not context.console.is_terminal) as progress:
         task = progress.add_task("singular values")
         svfit = wrap(
@@ -134,12 +137,18 @@ def _wrapped(context: Context, loaded: Loaded) -> SVFit:
             train_bias=adapter.train_bias,
             train_layernorm=adapter.train_layernorm,
             store=FactorStore(),
+            basis=None if onto is None else onto.basis,
+            factors=None if onto is None else onto.factors,
             progress=lambda done, total, _: progress.update(task, completed=done, total=total),
         )
     svfit.add(NAME)
     svfit.activate(NAME)
     found = svfit.found
-    if found.computed:
+    if onto is not None:
+        svfit.restrict(NAME, onto.kept)
+        carried = sum(len(places) for places in onto.kept.values())
+        context.say(f"basis {svfit.basis.id[:12]}: from {adapter.onto}, which carries {carried:,} directions")
+    elif found.computed:
         context.say(f"basis {svfit.basis.id[:12]}: {found.computed} weights decomposed in {found.seconds:.1f} s")
     else:
         context.say(f"basis {svfit.basis.id[:12]}: found in the cache, no SVD computed")
@@ -153,9 +162,11 @@ def _checkpoints(context: Context) -> Path:
     return context.folder / f".checkpoints-{key[:16]}"
 
 
-def _trained(svfit: SVFit) -> dict[str, int]:
+def _trained(svfit: SVFit, onto: Onto | None) -> dict[str, int]:
     groups = svfit.trainable()
     counts = {kind: sum(value.numel() for _, value in group) for kind, group in groups.items()}
+    if onto is not None:
+        counts["adapter"] = sum(len(places) for places in onto.kept.values())
     shapes = [layer.shape for layer in svfit.basis.layers.values()]
     counts["lora_r8"] = sum(8 * (out + inp) for out, inp in shapes)
     counts["full"] = sum(out * inp for out, inp in shapes)

@@ -8,12 +8,10 @@ from typing import Any
 import torch
 
 from export.adapter import Adapter
-from export.basis import FactorStore
-from pipeline.model.load import load
 from pipeline.stages.context import Context
-from pipeline.svf import wrap
+from pipeline.stages.unfolded import NAME, with_adapter
 from pipeline.train.rows import Collator, Rows
-from serve.errors import GateError, InputError
+from serve.errors import GateError
 from serve.files import write_json
 
 LIMIT = 1e-5
@@ -28,29 +26,14 @@ def merge(context: Context, folder: Path) -> dict[str, Any]:
     """
     adapter = Adapter.load(context.path("adapter"))
     card = adapter.card
-    if card["base"]["sha256"] != context.base["sha256"]:
-        raise InputError(
-            f"{context.path('adapter')}: trained on {card['base']['name']}, whose weights have changed since"
-        )
-    loaded = load(context.source, card["labels"], pooling=card["pooling"], dropout=card["dropout"])
-    svfit = wrap(
-        loaded.model,
-        whole=card["whole_modules"],
-        train_bias=card["train_bias"],
-        train_layernorm=card["train_layernorm"],
-        store=FactorStore(),
-        basis=adapter.basis,
-    )
-    svfit.load(adapter, "default")
-    svfit.activate("default")
-    loaded.model.eval()
+    loaded, svfit = with_adapter(context, adapter)
     sample = context.dataset.validation
     rows = Rows(loaded.tokenizer, sample.texts[:SAMPLE], sample.labels[:SAMPLE], card["max_length"])
     batch = Collator(loaded.tokenizer, card["task"])([rows[index] for index in range(len(rows))])
     batch.pop("labels")
     with torch.no_grad():
         before = loaded.model(**batch).logits
-        svfit.fold("default")
+        svfit.fold(NAME)
         model = svfit.merged()
         after = model(**batch).logits
     relative = float((after - before).abs().max() / before.abs().max().clamp(min=1e-12))

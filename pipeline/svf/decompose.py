@@ -88,11 +88,11 @@ def decompose(
     return Decomposition(Basis(described), factors, spectra, time.perf_counter() - began, computed)
 
 
-def recall(model: nn.Module, basis: Basis, store: FactorStore) -> Decomposition:
+def recall(model: nn.Module, basis: Basis, source: FactorStore | Mapping[str, Factors]) -> Decomposition:
     """The very basis an adapter was trained on, for a model that isn't wrapped yet; nothing is computed.
 
-    The spectra are those of the directions the basis keeps. Raises `InputError` where the model lacks a layer, has
-    other weights, or the store holds other factors.
+    Factors come from a store, or are handed over. The spectra are those of the directions the basis keeps. Raises
+    `InputError` where the model lacks a layer, has other weights, or the store holds other factors.
     """
     modules = dict(model.named_modules())
     for name, layer in basis.layers.items():
@@ -100,5 +100,5 @@ def recall(model: nn.Module, basis: Basis, store: FactorStore) -> Decomposition:
             raise InputError(f"basis {basis.id[:12]} has the linear layer {name!r}, which this model lacks")
         if tensor_sha256(oriented_weight(modules[name])) != layer.weight_sha256:
             raise InputError(f"basis {basis.id[:12]} belongs to other base weights: layer {name} differs")
-    factors = dict(store.load(basis))
+    factors = dict(source.load(basis)) if isinstance(source, FactorStore) else source
     return Decomposition(basis, factors, {name: factors[name].S for name in basis.layers}, 0.0, 0)

@@ -27,18 +27,19 @@ def oriented_weight(module: nn.Module) -> torch.Tensor:
     return weight.T if isinstance(module, Conv1D) else weight
 
 
-def cheapest_form(tokens: int, out: int, inp: int, rank: int) -> str:
+def cheapest_form(tokens: int, out: int, inp: int, rank: int, *, complete: bool = True) -> str:
     """Which form of the layer takes the fewest multiply-adds for a forward and a backward pass.
 
     - `bypass`: `W x + U (delta ∘ (Vh x))`: `2·T·out·in + 2·T·r·(out + in)`
     - `formed`: `W' = W + U diag(delta) Vh` once, whatever `T` is: `3·T·out·in + 2·out·in·r`
-    - `factored` (full rank only, where `W = U diag(S) Vh`): `U ((S + delta) ∘ (Vh x))`: `2·T·r·(out + in)`
+    - `factored` (`complete` factors of full rank only, where `W = U diag(S) Vh`): `U ((S + delta) ∘ (Vh x))`:
+      `2·T·r·(out + in)`
     """
     costs = {
         "bypass": 2 * tokens * (out * inp + rank * (out + inp)),
         "formed": 3 * tokens * out * inp + 2 * out * inp * rank,
     }
-    if rank == min(out, inp):
+    if complete and rank == min(out, inp):
         costs["factored"] = 2 * tokens * rank * (out + inp)
     return min(costs, key=lambda form: costs[form])
 
@@ -54,8 +55,10 @@ class SVFLinear(nn.Module):
     S: torch.Tensor
     Vh: torch.Tensor
 
-    def __init__(self, base: nn.Module, factors: Factors) -> None:
+    def __init__(self, base: nn.Module, factors: Factors, *, complete: bool = True) -> None:
         super().__init__()
+        self.complete = complete
+        """Whether every direction is there; a bundle's factors are zero in those that it doesn't carry."""
         weight = oriented_weight(base)
         self.base = base
         self.out_features, self.in_features = int(weight.shape[0]), int(weight.shape[1])
@@ -111,7 +114,7 @@ class SVFLinear(nn.Module):
         delta = self.delta[self.active]
         weight, bias = oriented_weight(self.base), self.bias
         tokens = x.numel() // max(1, self.in_features)
-        form = cheapest_form(tokens, self.out_features, self.in_features, self.S.numel())
+        form = cheapest_form(tokens, self.out_features, self.in_features, self.S.numel(), complete=self.complete)
         dtype = weight.dtype
         if form == "formed":
             return functional.linear(x, weight + ((self.U * delta) @ self.Vh).to(dtype), bias)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from export.adapter import Adapter
-from export.basis import Basis, FactorStore
+from export.basis import Basis, Factors, FactorStore
 from pipeline.svf.decompose import Decomposition, Progress, decompose, recall
 from pipeline.svf.layer import SVFLinear
 from pipeline.svf.rank import RankSpec
@@ -225,14 +225,15 @@ def wrap(
     train_layernorm: bool = False,
     store: FactorStore | None = None,
     basis: Basis | None = None,
+    factors: Mapping[str, Factors] | None = None,
     progress: Progress | None = None,
 ) -> SVFit:
     """Put SVFit layers in place of a model's target layers and freeze the rest.
 
     `whole` names the modules trained whole (default: what lies outside the base model, the head). With `basis` that
-    very basis is taken from the store, else it is computed (or found) at `rank`. Raises `UsageError` for targets that
-    match nothing or are tied or a model that is wrapped already, `InputError` where the model's weights aren't those
-    of `basis`.
+    very basis is taken from the store (or from `factors`, which may be zero in directions that nobody moves), else it
+    is computed (or found) at `rank`. Raises `UsageError` for targets that match nothing or are tied or a model that is
+    wrapped already, `InputError` where the model's weights aren't those of `basis`.
     """
     if any(isinstance(module, SVFLinear) for module in model.modules()):
         raise UsageError("the model is wrapped already; add another adapter to the SVFit that holds it")
@@ -244,12 +245,12 @@ def wrap(
     if basis is None:
         found = decompose(find_targets(model, targets, heads), rank, store, progress)
     else:
-        found = recall(model, basis, store)
+        found = recall(model, basis, store if factors is None else factors)
     extra = _extra_parameters(model, train_bias, train_layernorm)
     layers: dict[str, SVFLinear] = {}
     for name in found.basis.layers:
         module = model.get_submodule(name)
-        layers[name] = SVFLinear(module, found.factors[name])
+        layers[name] = SVFLinear(module, found.factors[name], complete=factors is None)
         _replace(model, name, layers[name])
     return SVFit(model, layers, found, heads, extra)
 

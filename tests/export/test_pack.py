@@ -49,7 +49,7 @@ def parts(tmp_path: Path) -> dict[str, Any]:
         ],
         "default_variant": "int8",
         "tokenizer_json": folder / "tokenizer.json",
-        "adapter_dir": folder,
+        "adapters": {"default": folder},
         "samples": ROWS,
         "base": BaseSpec("local:tiny", "0" * 64),
         "basis_id": "b" * 64,
@@ -102,7 +102,7 @@ def test_samples_are_the_answers_of_each_variant(parts: dict[str, Any], tmp_path
     [
         ({"samples": ROWS[:3]}, "8 sample rows or more"),
         ({"default_variant": "int4"}, "no variant 'int4'.*fp32, int8"),
-        ({"adapter_dir": Path("/nowhere")}, r"/nowhere/adapter\.json: is missing"),
+        ({"adapters": {"default": Path("/nowhere")}}, r"/nowhere/adapter\.json: is missing"),
         ({"labels": ["a", "b"]}, "2 labels for an output 3 wide"),
     ],
 )

@@ -1,4 +1,4 @@
-"""`svfit finetune | merge | export | quantize | bundle | report`: one stage of a run."""
+"""`svfit finetune | merge | export | swap | quantize | bundle | report`: one stage of a run."""
 
 from __future__ import annotations
 
@@ -47,6 +47,12 @@ export = _stage(
     "export",
     "Write the merged model as ONNX and compare it with PyTorch.\n\n"
     "Reads merged/, writes export/. Ends with code 4 when outputs differ by more than export.parity.",
+)
+swap = _stage(
+    "swap",
+    "Build one graph that this run's adapter and those of export.adapters share, for export.mode = swappable.\n\n"
+    "Reads adapter/, merged/ and export/, writes swap/: the directions that the adapters move within export.swap_budget, "
+    "the adapters settled on them, the backbone and the head. Ends with code 4 when a gate fails.",
 )
 quantize = _stage(
     "quantize",
