@@ -26,8 +26,14 @@ FORMS = {
 }
 
 
-Rows = Annotated[list[str | Pair], FailFast()]  # one wrong row is told, however many there are
-Refs = Annotated[list[str | None], FailFast()]
+class First(FailFast):
+    """Tell one wrong row, however many there are; to stand in a union it needs a hash, which FailFast lacks."""
+
+    __hash__ = object.__hash__
+
+
+Rows = Annotated[list[str | Pair], First()]
+Refs = Annotated[list[str | None], First()]
 
 
 class PredictRequest(BaseModel):
