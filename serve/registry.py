@@ -51,7 +51,11 @@ class Registry:
         self._names: dict[str, Entry] = {}
         self._pending: list[Sealed] = []
         self._apply(Changes({origin: Entry() for origin, _ in self._sealed}, frozenset()))
-        self._fresh()
+        try:
+            self._fresh()
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Let go of the database. A registry that is used again opens it again."""
