@@ -24,7 +24,7 @@ from serve.session import (
     quiet_options,
     run_graph,
 )
-from serve.swap import HeadSpec, SwapSpec
+from serve.swap import CLASSES, HeadSpec, SwapSpec
 from serve.tokenize import TextTokenizer, Tokens
 
 Arrays = dict[str, NDArray[Any]]
@@ -165,15 +165,21 @@ class _Head:
     def __init__(self, path: Path, spec: HeadSpec) -> None:
         self._session = load(path, quiet_options(1))
         self._path, self._inputs, self._outputs = path, spec.inputs, [spec.output]
-        have = _types(self._session)
+        entries = (*self._session.get_inputs(), *self._session.get_overridable_initializers())
+        have = {entry.name: entry for entry in entries}
         wanted = {*spec.inputs, *(weight.name for weight in spec.weights)}
         if set(have) != wanted:
             raise InputError(
                 f"{path}: the graph takes {', '.join(sorted(have))}; the manifest says {', '.join(sorted(wanted))}"
             )
         for weight in spec.weights:
-            if have[weight.name] != "tensor(float)":
-                raise InputError(f"{path}: {weight.name} is {have[weight.name]}, not tensor(float)")
+            entry = have[weight.name]
+            sizes = [size if type(size) is int else CLASSES for size in entry.shape]
+            if entry.type != "tensor(float)" or sizes != list(weight.shape):
+                raise InputError(
+                    f"{path}: {weight.name} is {entry.type} {sizes}; the manifest says tensor(float)"
+                    f" {list(weight.shape)}"
+                )
         check_outputs(self._session, path, (spec.output,))
 
     def run(
@@ -202,7 +208,3 @@ def _load_backbone(path: Path, inputs: InputSpec, swap: SwapSpec, threads: int |
         f"{path}: the graph has no input {swap.sigma!r}, tensor(float) (batch or 1, {swap.width}) with a default,"
         " as the manifest says"
     )
-
-
-def _types(session: Any) -> dict[str, str]:
-    return {entry.name: entry.type for entry in (*session.get_inputs(), *session.get_overridable_initializers())}

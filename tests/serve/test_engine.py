@@ -196,3 +196,26 @@ def test_a_head_that_takes_other_weights_than_the_manifest_says_is_refused(tmp_p
     bundle = Bundle.open(path)
     with pytest.raises(InputError, match=r"head\.onnx: the graph takes classifier\.offset.*says classifier\.bias"):
         Engine(bundle, TextTokenizer(bundle))
+
+
+@pytest.mark.parametrize("change", ["width", "type"])
+def test_a_head_whose_weights_are_of_another_form_is_refused(tmp_path: Path, change: str) -> None:
+    path = make_swap_bundle(tmp_path / "bundle")
+    model = onnx.load(str(path / "head.onnx"))
+    (entry,) = (one for one in model.graph.input if one.name == "classifier.weight")
+    if change == "width":
+        entry.type.tensor_type.shape.dim[1].dim_param = "any"
+    else:
+        for part in (*model.graph.input, *model.graph.output):
+            part.type.tensor_type.elem_type = onnx.TensorProto.DOUBLE
+        for tensor in model.graph.initializer:
+            tensor.CopyFrom(
+                onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor).astype(np.float64), tensor.name)
+            )
+    (path / "head.onnx").write_bytes(model.SerializeToString())
+    reseal(path)
+    bundle = Bundle.open(path)
+    with pytest.raises(
+        InputError, match=r"head\.onnx: classifier\.weight is tensor\(.*the manifest says tensor\(float\)"
+    ):
+        Engine(bundle, TextTokenizer(bundle))
