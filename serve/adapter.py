@@ -199,6 +199,11 @@ def _head(modules: Tensors, swap: SwapSpec, labels: int, card: dict[str, Any], w
     if not fitting:
         told = "; ".join(f"head {name}: {problem}" for name, problem in problems.items())
         raise InputError(f"{where}: no head of this bundle takes its modules ({told})")
+    pooling = card.get("pooling")
+    if pooling is not None and all(head.pooling not in ("", pooling) for head in fitting):
+        have = ", ".join(sorted({head.pooling for head in fitting}))
+        raise InputError(f"{where}: was trained with pooling {str(pooling)[:40]!r}, this bundle's graph has {have!r}")
+    fitting = [head for head in fitting if pooling is None or head.pooling in ("", pooling)]
     if len(fitting) == 1:
         return fitting[0]
     for head in fitting:

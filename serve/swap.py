@@ -89,7 +89,9 @@ class HeadWeight:
 class HeadSpec:
     """A head's graph: `inputs` are outputs of the backbone (batch first) or inputs of the bundle, by name.
 
-    `weights` are further inputs, shared by no two adapters; `output` is float32 (batch, classes).
+    `weights` are further inputs, shared by no two adapters; `output` is float32 (batch, classes). `pooling` is how
+    the backbone made one vector of a row's tokens ("" where it isn't told): an adapter that learned on another is
+    refused.
     """
 
     name: str
@@ -97,6 +99,7 @@ class HeadSpec:
     inputs: tuple[str, ...]
     output: str
     weights: tuple[HeadWeight, ...]
+    pooling: str = ""
 
     @classmethod
     def from_dict(cls, value: Any, where: str) -> HeadSpec:
@@ -110,6 +113,7 @@ class HeadSpec:
                 HeadWeight.from_dict(item, f"{record.place('weights')}[{place}]")
                 for place, item in enumerate(record.array("weights"))
             ),
+            pooling=record.get("pooling", str),
         )
         record.end()
         return spec

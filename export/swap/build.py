@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,12 +42,13 @@ def build_swap(
     whole: Mapping[str, int | None],
     probes: Sequence[Feeds],
     folder: Path,
+    pooling: str = "",
 ) -> SwapFiles:
     """Write model.onnx (the backbone with `sigma`), fold.onnx, head.onnx and weights.safetensors into `folder`.
 
     `base` is the base model with a task's head, as `export.graph` writes it, nothing folded; `plans` say what each
     adapted layer carries; `whole` the parameters trained whole and the axis of each that counts classes; `probes` some
-    batches of `export.swap.shapes.PROBES`. The same arguments give the same bytes. Raises InputError where the graph
+    batches of `export.swap.shapes.PROBES`; `pooling` is what the head's manifest tells. The same arguments give the same bytes. Raises InputError where the graph
     can't be cut or a layer can't be swapped.
     """
 
@@ -70,7 +72,8 @@ def build_swap(
     files = (BACKBONE_FILE, FOLD_FILE, HEAD_FILE, WEIGHTS_FILE)
     width = sum(len(layer.kept) for layer in layers)
     size = sum((folder / name).stat().st_size for name in files)
-    return SwapFiles(width, parts.outputs, tuple(layers), parts.spec, size)
+    head = dataclasses.replace(parts.spec, pooling=pooling)
+    return SwapFiles(width, parts.outputs, tuple(layers), head, size)
 
 
 def _arrays(model: onnx.ModelProto, always: set[str]) -> dict[str, npt.NDArray[np.float32]]:

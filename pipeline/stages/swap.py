@@ -36,6 +36,7 @@ from serve.errors import GateError, InputError, UsageError
 from serve.files import write_json
 from serve.manifest import BaseSpec, InputSpec
 from serve.native import write_native
+from serve.versions import checked_name
 
 ADAPTERS = "adapters"
 CALIBRATION = 16  # batches of real rows, for the energies
@@ -121,8 +122,15 @@ def _alike(tasks: Sequence[Task]) -> None:
     names = [task.name for task in tasks]
     if len(set(names)) < len(names):
         raise UsageError(f"export.adapters: two runs are called the same ({', '.join(names)}); rename a configuration")
+    for name in names:
+        checked_name(name)
     first = tasks[0].adapter
     for task in tasks[1:]:
+        if task.adapter.card["pooling"] != first.card["pooling"]:
+            raise InputError(
+                f"export.adapters: {task.name} was trained with pooling {task.adapter.card['pooling']!r},"
+                f" {tasks[0].name} with {first.card['pooling']!r}; one backbone has one"
+            )
         if task.adapter.basis.id != first.basis.id:
             raise InputError(
                 f"export.adapters: {task.name} was trained on basis {task.adapter.basis.id}, {tasks[0].name} on"
@@ -161,7 +169,7 @@ def _within_budget(
             U, S, Vh = (part.numpy() for part in (factors[name].U, factors[name].S, factors[name].Vh))
             kept = list(choice.kept)
             plans[name] = LayerPlan(choice.form, len(S), choice.kept, Vh.T[:, kept], S[kept], U.T[kept])
-        files = build_swap(base, plans, whole, probes, folder)
+        files = build_swap(base, plans, whole, probes, folder, first.adapter.card["pooling"])
         measured = price(first.merged, folder, files, weights, batches)
         worst = max(measured.values())
         context.say(f"{files.width:,} directions: {worst:.2f} of the merged graph's time (budget {budget:g})")

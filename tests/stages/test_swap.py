@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_task import PLAIN, svfit, write_csv, write_task
+from tiny_task import svfit, write_csv, write_task
 
 from export.adapter import Adapter
 from serve.bundle import Bundle
@@ -48,10 +48,8 @@ def site(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Path:
     result = svfit("run", side, "--output", folder / "side", "--debug")
     assert result.exit_code == 0, result.stderr
     wet = write_task(folder, base)
-    set_adapters = f'export.adapters=["{folder / "side"}"]'
-    result = svfit(
-        "run", wet, "--output", folder / "wet", "--set", "export.mode=swappable", "--set", set_adapters, *LOOSE, "--debug"
-    )
+    carried = ("--set", "export.mode=swappable", "--set", f'export.adapters=["{folder / "side"}"]')
+    result = svfit("run", wet, "--output", folder / "wet", *carried, *LOOSE, "--debug")
     assert result.exit_code == 0, result.stderr
     return folder
 
@@ -65,7 +63,11 @@ def test_both_tasks_answer_from_one_backbone_in_one_batch(site: Path) -> None:
     with Runtime(site / "wet" / "bundle") as runtime:
         names = [adapter.name for adapter in runtime.list()]
         assert sorted(names) == ["side", "wet-or-dry"]
-        rows = ["hot line leak door cold", "fan noise cold door noise", "line cold lamp fan hot", "line door cold door cold"]
+        wet, side = (
+            ("hot line leak door cold", "line cold lamp fan hot"),
+            ("fan noise cold door noise", "line door cold"),
+        )
+        rows = [wet[0], side[0], wet[1], side[1]]
         answers = runtime.predict(rows, adapter=["wet-or-dry", "side", "wet-or-dry", "side"])
     assert [answer.label for answer in answers] == ["plumbing", "fan-side", "electrical", "line-side"]
     assert [answer.adapter for answer in answers] == ["wet-or-dry@1", "side@1", "wet-or-dry@1", "side@1"]
@@ -106,12 +108,13 @@ def test_a_task_trained_onto_the_bundle_joins_it_without_loss(site: Path, base: 
     bundle = site / "wet" / "bundle"
     result = svfit("run", config, "--output", folder / "run", "--set", f"adapter.onto={bundle}", "--debug")
     assert result.exit_code == 0, result.stderr
-    result = svfit("adapter", "add", bundle, folder / "run" / "adapter", "--name", "later", "--json", "--state", folder / "state")
+    trained, state = folder / "run" / "adapter", folder / "state"
+    result = svfit("adapter", "add", bundle, trained, "--name", "later", "--json", "--state", state)
     assert result.exit_code == 0, result.stderr
     assert json.loads(result.stdout)["dropped"] == 0
     merged = json.loads((folder / "run" / "report.json").read_text())
     assert merged["trainable"]["adapter"] == told(site)["files"]["width"]
-    with Runtime(bundle, state=folder / "state", variant="fp32") as runtime:
+    with Runtime(bundle, state=state, variant="fp32") as runtime:
         answers = runtime.predict([text for text, _ in sides(30, 9)], adapter="later")
     right = sum(answer.label == label for answer, (_, label) in zip(answers, sides(30, 9), strict=True))
     assert right >= 28

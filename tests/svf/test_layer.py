@@ -35,7 +35,7 @@ def make(kind: str, out: int, inp: int, rank: int, *, bias: bool = True, seed: i
 
 
 def force(monkeypatch: pytest.MonkeyPatch, form: str) -> None:
-    monkeypatch.setattr(layer_module, "cheapest_form", lambda *_: form)
+    monkeypatch.setattr(layer_module, "cheapest_form", lambda *_, **__: form)
 
 
 def answers(made: SVFLinear, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -143,7 +143,8 @@ def test_the_count_decides_as_it_should() -> None:
 def test_the_tokens_of_all_leading_dimensions_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
 
-    def note(*counts: int) -> str:
+    def note(*counts: int, complete: bool) -> str:
+        assert complete
         seen.append(counts)
         return "bypass"
 

@@ -51,8 +51,8 @@ export = _stage(
 swap = _stage(
     "swap",
     "Build one graph that this run's adapter and those of export.adapters share, for export.mode = swappable.\n\n"
-    "Reads adapter/, merged/ and export/, writes swap/: the directions that the adapters move within export.swap_budget, "
-    "the adapters settled on them, the backbone and the head. Ends with code 4 when a gate fails.",
+    "Reads adapter/, merged/ and export/, writes swap/: the directions that the adapters move within "
+    "export.swap_budget, the adapters settled on them, the backbone and the head. Ends with code 4 when a gate fails.",
 )
 quantize = _stage(
     "quantize",
