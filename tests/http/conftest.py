@@ -17,6 +17,14 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_swap_bundle(tmp_path_factory.mktemp("site") / "site.bundle")
 
 
+@pytest.fixture(scope="module")
+def shared_desk(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    """A server that many tests ask and none changes."""
+    desk = Desk(site, state=tmp_path_factory.mktemp("state"))
+    yield desk
+    desk.close()
+
+
 @pytest.fixture
 def make_desk(site: Path, tmp_path: Path) -> Iterator[MakeDesk]:
     """`make_desk(access=…, max_rows=…)`: a server of `site` with these settings and a state of its own."""
