@@ -48,8 +48,8 @@ def build_swap(
 
     `base` is the base model with a task's head, as `export.graph` writes it, nothing folded; `plans` say what each
     adapted layer carries; `whole` the parameters trained whole and the axis of each that counts classes; `probes` some
-    batches of `export.swap.shapes.PROBES`; `pooling` is what the head's manifest tells. The same arguments give the same bytes. Raises InputError where the graph
-    can't be cut or a layer can't be swapped.
+    batches of `export.swap.shapes.PROBES`; `pooling` is what the manifest tells of the head. The same arguments give
+    the same bytes. Raises InputError where the graph can't be cut or a layer can't be swapped.
     """
 
     import onnx_ir
