@@ -13,7 +13,9 @@ from typing import Generic, TypeVar
 
 from serve.errors import UsageError
 
-SLACK_TOKENS = 4  # short rows may differ by this much in one batch (8 served MiniLM 5 to 10 % fewer rows a second) ...
+# With MiniLM on 2 cores and 16 or 64 short texts under way, 8 instead of 4 tokens cost 6 to 10 % of the rows a second;
+# with 4 or 256 it made no difference.
+SLACK_TOKENS = 4  # short rows may differ by this much in one batch ...
 SLACK_PART = 8  # ... and long ones by an eighth of the longest
 LONG = 4  # a row this many times as long as the shortest that waits is long beside it
 
