@@ -164,7 +164,7 @@ def test_what_is_over_a_limit_or_no_row_is_refused(
 
 
 def test_a_wrong_row_is_told_by_its_number(service: Service) -> None:
-    with pytest.raises(InputError, match="^row 2: adapter alpha@1 takes one text"):
+    with pytest.raises(InputError, match=r"^row 2: adapter alpha@1 takes one text"):
         result(service.answer(["a", ("b", "c")], [None, None]))
 
 
