@@ -65,7 +65,7 @@ def print_report(report: Mapping[str, Any], folder: Path, *, pair: bool) -> None
         facts.add_row(
             escape(f"gate {gate['name']}"), f"{verdict}  {number(gate['value'])} (limit {number(gate['limit'])})"
         )
-    show(facts, _variants(report))
+    show(facts, _variants(report), *_adapters(report))
     paths = report.get("paths", {})
     bundle = paths.get("bundle") or str(folder / "bundle")
     click.echo(f"report  {paths.get('report') or folder / 'report.html'}")
@@ -95,6 +95,25 @@ def _variants(report: Mapping[str, Any]) -> Any:
             number((variant.get("latency") or {}).get("p50_ms")),
         )
     return table
+
+
+def _adapters(report: Mapping[str, Any]) -> list[Any]:
+    """A swappable run's adapters, as merged alone and as served."""
+    from rich import box
+    from rich.table import Table
+
+    swap = report.get("swap")
+    if not swap:
+        return []
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("adapter")
+    for heading in (f"{swap['split']} metric", "merged alone", "shared fp32", "shared int8"):
+        table.add_column(heading, justify="right")
+    for task in swap["tasks"]:
+        table.add_row(
+            task["name"], task["metric"].replace("_", "-"), *(number(task[key]) for key in ("merged", "served", "int8"))
+        )
+    return [table]
 
 
 def _main_metric(variants: list[Mapping[str, Any]]) -> str:

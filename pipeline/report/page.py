@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from pipeline.report.adapters import adapters
 from pipeline.report.data import data
 from pipeline.report.details import footer, reproduce
 from pipeline.report.gates import gates
@@ -23,6 +24,7 @@ Section = Callable[[Mapping[str, Any]], Html | None]
 
 SECTIONS: tuple[tuple[str, str, Section], ...] = (
     ("gates", "Gates", gates),
+    ("adapters", "Adapters", adapters),
     ("quality", "Quality", quality),
     ("samples", "Examples", samples),
     ("variants", "Variants", variants),

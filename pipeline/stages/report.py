@@ -10,12 +10,13 @@ from pipeline.report import render
 from pipeline.stages.context import Context, read_result, read_stamp
 from pipeline.stages.merge import LIMIT
 from pipeline.stages.record import versions
+from pipeline.stages.report_swap import swap_gates, swap_section
 from serve.bundle import Bundle
 from serve.files import write_bytes, write_json
 from serve.machine import describe
 from serve.predictor import Predictor
 
-STAGES = ("adapter", "merged", "export", "quantize", "bundle")
+STAGES = ("adapter", "merged", "export", "swap", "quantize", "bundle")
 SHOWN = 6
 
 
@@ -35,8 +36,10 @@ def gather(context: Context) -> dict[str, Any]:
     quantized = read_result(context.path("quantize"), "quantize.json")
     bundle = Bundle.open(context.path("bundle"))
     variants = bundle.manifest.to_dict()["variants"]
-    measured = {"fp32": exported["metrics"], "int8": quantized.get("metrics")}[bundle.manifest.default_variant]
-    return {
+    swapped = _swapped(context)
+    fp32 = exported["metrics"] if swapped is None else swapped["tasks"][0]["metrics"]
+    measured = {"fp32": fp32, "int8": quantized.get("metrics")}[bundle.manifest.default_variant]
+    document = {
         "format": "svfit-report",
         "format_version": 1,
         "name": context.config.name,
@@ -49,14 +52,20 @@ def gather(context: Context) -> dict[str, Any]:
         "trainable": training["trainable"],
         "training": training["training"],
         "metrics": measured,
-        "gates": _gates(context, exported, quantized),
+        "gates": [*_gates(context, exported, quantized), *swap_gates(context, swapped)],
         "variants": variants,
         "machine": describe(),
-        "seconds": {name: (read_stamp(context, name) or {}).get("seconds") for name in STAGES},
+        "seconds": {name: stamp["seconds"] for name in STAGES if (stamp := read_stamp(context, name)) is not None},
         "samples": _samples(context, bundle),
         "config": context.config.resolved(),
         "paths": {"report": str(context.folder / "report.html"), "bundle": str(context.path("bundle"))},
     }
+    return document if swapped is None else document | {"swap": swap_section(swapped, quantized)}
+
+
+def _swapped(context: Context) -> dict[str, Any] | None:
+    swappable = context.config.export.mode == "swappable"
+    return read_result(context.path("swap"), "swap.json") if swappable else None
 
 
 def _gates(context: Context, exported: dict[str, Any], quantized: dict[str, Any]) -> list[dict[str, Any]]:

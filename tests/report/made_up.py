@@ -135,6 +135,29 @@ def report(labels: list[str] | None = None, *, blocks: int = 6, rank: int = 384)
         ],
         "machine": {"cpu": "Xeon", "isa": ["avx2"], "cores": 2, "memory_bytes": 16800000000, "os": "Linux"},
         "seconds": {"finetune": 203.1, "merge": 1.2},
+        "swap": {
+            "directions": 5120,
+            "price": {"budget": 1.25, "batch_1": 1.214, "batch_16": 1.231},
+            "split": "test",
+            "tasks": [
+                {
+                    "name": "support",
+                    "metric": "accuracy",
+                    "kept_share": 0.71,
+                    "merged": 0.9,
+                    "served": 0.89,
+                    "int8": 0.88,
+                },
+                {
+                    "name": "<returns>",
+                    "metric": "accuracy",
+                    "kept_share": 0.69,
+                    "merged": 0.8,
+                    "served": 0.81,
+                    "int8": None,
+                },
+            ],
+        },
         "samples": [{"text": "the pump is leaking", "label": (labels or [""])[0], "score": 0.934}],
         "config": {"train": {"epochs": 3, "seed": 0}},
     }

@@ -160,7 +160,7 @@ def test_a_missing_part_leaves_the_rest_right(missing: str) -> None:
     del data[missing]
     page = Page(render(data))
     gone = {"gates": "gates", "samples": "samples", "variants": "variants", "training": "training"}
-    gone |= {"trainable": "trained", "adapter": "spectrum", "data": "data", "metrics": "quality"}
+    gone |= {"trainable": "trained", "adapter": "spectrum", "data": "data", "metrics": "quality", "swap": "adapters"}
     assert set(sections(page)) == {key for key, _, _ in SECTIONS} - {gone.get(missing, "")}
     assert "None" not in page.text
     assert "nan" not in page.text
@@ -278,3 +278,10 @@ def test_any_labels_and_texts_make_a_well_formed_page(full: Page, labels: list[s
     data["gates"][0]["detail"] = said
     page = Page(render(data))
     assert {tag for tag, _ in page.tags} <= {tag for tag, _ in full.tags} | {"wbr"}
+
+
+def test_a_swappable_run_shows_each_adapter_alone_and_shared_and_the_price() -> None:
+    page = Page(render(report()))
+    assert "1.23 times the time of a merged graph (budget 1.25)" in page.text
+    assert "<returns>" in page.text
+    assert "5,120 singular directions" in page.text
