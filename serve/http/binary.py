@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from pydantic_core import to_json
+
 from serve.errors import InputError
 from serve.oip import InferRequest, InferResponse
 from serve.oip_tensors import OutputTensor, TextTensor, check_parameters, from_json, from_raw
@@ -50,7 +52,7 @@ def read_request(model: str, version: str, body: bytes, header: str | None) -> t
     request = InferRequest(
         model=model,
         version=version,
-        id=_of(str, document.get("id", ""), "id", "text"),
+        id=_id(document.get("id", "")),
         parameters=parameters,
         inputs=tuple(_inputs(document, memoryview(body)[length:])),
         outputs=tuple(outputs),
@@ -67,7 +69,7 @@ def write_response(response: InferResponse, binary: Binary) -> tuple[bytes, int 
         **({"id": response.id} if response.id else {}),
         "outputs": [_output(tensor, parts if binary(tensor.name) else None) for tensor in response.outputs],
     }
-    head = json.dumps(document, separators=(",", ":")).encode()
+    head = to_json(document)
     return b"".join((head, *parts)), len(head) if parts else None
 
 
@@ -125,6 +127,13 @@ def _outputs(document: dict[str, Any]) -> Iterator[tuple[str, bool | None]]:
         check_parameters("output", name, parameters)
         flag = parameters.get("binary_data")
         yield name, None if flag is None else _flag(flag, f'output "{name}": binary_data')
+
+
+def _id(value: Any) -> str:
+    text = _of(str, value, "id", "text")
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise InputError("id: holds half a surrogate pair, which is no Unicode")
+    return text
 
 
 def _parameters(holder: dict[str, Any], where: str) -> dict[str, Any]:

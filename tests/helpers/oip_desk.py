@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+import asyncio
+import functools
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -31,6 +32,8 @@ class Desk:
         self.access = access or Access()
         self.config = ServeConfig(max_body_mb=0.125)
         self.fails: Exception | None = None
+        self.takes = 0.0
+        self.cancelled = False
         self.asked: list[Any] = []
         self.changes: list[Any] = []
         self.names = dict.fromkeys(TASKS, 2)
@@ -50,6 +53,11 @@ class Desk:
         self.asked.append((list(rows), list(refs), seconds))
         if self.fails is not None:
             raise self.fails
+        try:
+            await asyncio.sleep(self.takes)
+        except asyncio.CancelledError:
+            self.cancelled = True
+            raise
         return [self._one(ref or "alpha") for ref in refs]
 
     def _one(self, ref: str) -> Answer:
@@ -78,11 +86,30 @@ class Desk:
         del self.names[name]
 
 
-@contextlib.contextmanager
-def client_of(desk: Desk) -> Iterator[TestClient]:
-    """A client of the protocol's HTTP routes on a desk, without what stands in front of them in the server."""
+class _Door:
+    """What the routes are made for: whichever desk is open now."""
+
+    desk: Desk
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.desk, name)
+
+
+@functools.cache
+def _app(door: _Door) -> FastAPI:
     app = FastAPI()
-    oip.add_routes(app, cast(Service, desk))
+    oip.add_routes(app, cast(Service, door))
     errors.install(app)
-    with TestClient(app) as client:
-        yield client
+    return app
+
+
+_DOOR = _Door()
+
+
+def client_of(desk: Desk) -> TestClient:
+    """A client of the protocol's HTTP routes on a desk, without what stands in front of them in the server.
+
+    One desk at a time: the routes are made once, as that takes a while.
+    """
+    _DOOR.desk = desk
+    return TestClient(_app(_DOOR))

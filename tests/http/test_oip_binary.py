@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -25,9 +24,8 @@ def desk() -> Desk:
 
 
 @pytest.fixture
-def client(desk: Desk) -> Iterator[TestClient]:
-    with client_of(desk) as client:
-        yield client
+def client(desk: Desk) -> TestClient:
+    return client_of(desk)
 
 
 def packed(*values: str) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,9 +16,8 @@ def desk() -> Desk:
 
 
 @pytest.fixture
-def client(desk: Desk) -> Iterator[TestClient]:
-    with client_of(desk) as client:
-        yield client
+def client(desk: Desk) -> TestClient:
+    return client_of(desk)
 
 
 def files(document: bytes = b"{}", tensors: bytes = b"\xff") -> dict[str, str]:

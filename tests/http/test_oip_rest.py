@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
 from typing import Any
 
 import pytest
@@ -18,9 +18,8 @@ def desk() -> Desk:
 
 
 @pytest.fixture
-def client(desk: Desk) -> Iterator[TestClient]:
-    with client_of(desk) as client:
-        yield client
+def client(desk: Desk) -> TestClient:
+    return client_of(desk)
 
 
 def question(*texts: Any, **more: Any) -> dict[str, Any]:
@@ -145,6 +144,7 @@ def tensor(**changes: Any) -> dict[str, Any]:
         (tensor(parameters={"shared_memory_region": "x"}), "shared_memory_region is an extension"),
         (tensor(parameters=[]), "inputs[0].parameters: must be an object"),
         (question("a", id=7), "id: must be text"),
+        (json.dumps(question("a", id="\ud800")), "id: holds half a surrogate pair"),
         (question("a", parameters=[]), "parameters: must be an object"),
         (question("a", parameters={"binary_data_output": 1}), "must be true or false"),
         (question("a", parameters={"adaptor": "beta"}), 'parameter "adaptor": not known'),

@@ -18,10 +18,11 @@ from oip_desk import TASKS, Desk
 import serve.rpc
 from serve.access import Access
 from serve.errors import BusyError, DeadlineError, MissingDependency, TooLarge, UsageError
+from serve.http.exchange import Exchange
 from serve.rpc import inference_pb2 as pb
 from serve.rpc.generate import generate
-from serve.rpc.server import credentials, start
-from serve.rpc.servicer import METHODS, SERVICE
+from serve.rpc.server import SERVICE, credentials, start
+from serve.rpc.servicer import METHODS
 from serve.service import Service
 
 T = TypeVar("T")
@@ -29,11 +30,11 @@ Call = Callable[..., Awaitable[Any]]
 USER, ADMIN = "u" * 16, "a" * 16
 
 
-def talk(desk: Desk, script: Callable[[Call], Awaitable[T]]) -> T:
+def talk(desk: Desk, script: Callable[[Call], Awaitable[T]], seen: list[Exchange] | None = None) -> T:
     """Run a script against a server of this desk; it gets `call(method, request, **options of grpc)`."""
 
     async def run() -> T:
-        server = await start(cast(Service, desk), "127.0.0.1", 0)
+        server = await start(cast(Service, desk), "127.0.0.1", 0, observe=None if seen is None else seen.append)
         try:
             async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
 
@@ -293,5 +294,90 @@ def test_keys_are_asked_for_as_over_http(header: str, key: str | None, ask: str,
 
 
 def test_a_call_that_came_through_a_proxy_is_not_direct() -> None:
-    assert credentials([("authorization", "bearer  k"), ("x-api-key", "other")]) == ("k", True)
-    assert credentials([("authorization", "Basic k"), ("x-forwarded-for", "10.0.0.1")]) == (None, False)
+    assert credentials({"authorization": "bearer  k", "x-api-key": "other"}) == ("k", True)
+    assert credentials({"authorization": "Basic k", "x-forwarded-for": "10.0.0.1"}) == (None, False)
+
+
+def test_each_call_is_told_with_its_id_and_status() -> None:
+    seen: list[Exchange] = []
+
+    async def script(call: Call) -> None:
+        await call("ModelInfer", question("a"), metadata=(("x-request-id", "mine"),))
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call("ModelInfer", question("a", model="nothing"))
+        trailing = {entry[0]: entry[1] for entry in caught.value.trailing_metadata() or ()}
+        assert trailing["x-request-id"] == seen[1].id
+
+    talk(Desk(), script, seen)
+    assert [(one.method, one.path, one.status) for one in seen] == [
+        ("GRPC", "/inference.GRPCInferenceService/ModelInfer", 200),
+        ("GRPC", "/inference.GRPCInferenceService/ModelInfer", 404),
+    ]
+    assert seen[0].id == "mine"
+
+
+def test_a_caller_that_hangs_up_frees_its_place() -> None:
+    desk, seen = Desk(), list[Exchange]()
+    desk.takes = 30.0
+
+    async def script(call: Call) -> None:
+        asking = asyncio.ensure_future(call("ModelInfer", question("a")))
+        while not desk.asked:
+            await asyncio.sleep(0.01)
+        asking.cancel()
+        while not seen:
+            await asyncio.sleep(0.01)
+
+    talk(desk, script, seen)
+    assert (desk.cancelled, seen[0].status) == (True, 499)
+
+
+def test_what_is_under_way_is_finished_when_the_server_stops() -> None:
+    desk = Desk()
+    desk.takes = 0.3
+
+    async def run() -> Any:
+        server = await start(cast(Service, desk), "127.0.0.1", 0)
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+            method = METHODS["ModelInfer"]
+            serialize, parse = method.request.SerializeToString, method.response.FromString
+            stub = channel.unary_unary(f"/{SERVICE}/ModelInfer", serialize, parse)
+            asking = asyncio.ensure_future(stub(question("a")))
+            while not desk.asked:
+                await asyncio.sleep(0.01)
+            await server.stop(10)
+            return await asking
+
+    assert outputs(asyncio.run(run()))["label"] == b"\3\0\0\0yes"
+
+
+def test_a_large_request_is_read_too() -> None:
+    request = question(*["text " * 20] * 1000, model="beta", raw=True)
+    request.outputs.add(name="score")
+    assert len(outputs(one(Desk(), "ModelInfer", request))["score"]) == 4000
+
+
+def test_tls_keeps_out_who_does_not_speak_it(tmp_path: Path) -> None:
+    key, chain = tmp_path / "key.pem", tmp_path / "chain.pem"
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    subprocess.run([*made, "-keyout", key, "-out", chain, *subject], check=True, capture_output=True)
+
+    async def run() -> tuple[bool, str]:
+        server = await start(cast(Service, Desk()), "127.0.0.1", 0, (chain, key))
+        target, path = f"localhost:{server.port}", f"/{SERVICE}/ServerLive"
+        serialize, parse = pb.ServerLiveRequest.SerializeToString, pb.ServerLiveResponse.FromString
+        try:
+            trusted = grpc.ssl_channel_credentials(chain.read_bytes())
+            async with grpc.aio.secure_channel(target, trusted) as channel:
+                live = await channel.unary_unary(path, serialize, parse)(pb.ServerLiveRequest(), timeout=10)
+            async with grpc.aio.insecure_channel(target) as channel:
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await channel.unary_unary(path, serialize, parse)(pb.ServerLiveRequest(), timeout=10)
+            return live.live, caught.value.code().name
+        finally:
+            await server.stop(0)
+
+    assert asyncio.run(run()) == (True, "UNAVAILABLE")
+    with pytest.raises(UsageError, match=r"nowhere\.pem: can't be read"):
+        asyncio.run(start(cast(Service, Desk()), "127.0.0.1", 0, (tmp_path / "nowhere.pem", key)))
