@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +19,7 @@ from serve.batching import Scheduler
 from serve.config import ServeConfig
 from serve.http.app import create_app
 from serve.http.logs import Log
+from serve.http.server import listen
 from serve.runtime import Runtime
 from serve.service import Service
 
@@ -76,7 +76,7 @@ class Desk:
     @contextlib.contextmanager
     def listening(self) -> Iterator[int]:
         """The same behind a real socket; its port."""
-        with socket.create_server(("127.0.0.1", 0)) as listener:
+        with listen("127.0.0.1", 0) as listener:
             config = uvicorn.Config(self.app, log_config=None, lifespan="off", ws="none")
             server = uvicorn.Server(config)
             thread = threading.Thread(target=server.run, args=([listener],))
