@@ -84,13 +84,10 @@ def choose(moves: Mapping[str, LayerMoves], budget: float) -> dict[str, Choice]:
 
 
 def kept_share(moves: Mapping[str, LayerMoves], choices: Mapping[str, Choice]) -> list[float]:
-    """For each adapter the mean over the layers that it moves of the share that is kept, 0 to 1."""
-    parts = []
-    for name, layer in moves.items():
-        total = layer.shares.sum(axis=1)
-        kept = layer.shares[:, list(choices[name].kept)].sum(axis=1)
-        parts.append(np.where(total > 0, kept, np.nan))
-    return [float(value) for value in np.nanmean(np.array(parts), axis=0)]
+    """For each adapter the mean over the layers that it moves of the share that is kept; 1 if it moves none."""
+    kept = sum(layer.shares[:, list(choices[name].kept)].sum(axis=1) for name, layer in moves.items())
+    layers = sum((layer.shares.sum(axis=1) > 0).astype(int) for layer in moves.values())
+    return [float(value) for value in np.where(layers > 0, kept / np.maximum(layers, 1), 1.0)]
 
 
 @dataclass(frozen=True, slots=True)
