@@ -14,8 +14,19 @@ from serve import machine
 
 # Distributions by the stage that needs them first; a test holds this against pyproject.toml.
 STAGES: dict[str, tuple[str, ...]] = {
-    "serve": ("click", "numpy", "onnxruntime", "rich", "tokenizers"),
-    "export": ("onnx", "onnxscript", "safetensors", "torch", "transformers"),
+    "serve": (
+        "click",
+        "fastapi",
+        "numpy",
+        "onnxruntime",
+        "prometheus-client",
+        "python-multipart",
+        "rich",
+        "safetensors",
+        "tokenizers",
+        "uvicorn",
+    ),
+    "export": ("onnx", "onnxscript", "torch", "transformers"),
     "train": (
         "accelerate",
         "datasets",

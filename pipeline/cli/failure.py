@@ -25,7 +25,6 @@ TRAIN_PACKAGES = {
     "pyarrow": "pyarrow",
     "pydantic": "pydantic",
     "requests": "requests",
-    "safetensors": "safetensors",
     "scipy": "scipy",
     "sklearn": "scikit-learn",
     "torch": "torch",

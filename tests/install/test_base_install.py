@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import urllib.request
 import zipfile
 from pathlib import Path
 
@@ -18,10 +19,11 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "helpers"))
 
 from tiny_bundle import make_bundle  # noqa: E402
+from tiny_swap import make_adapter, make_swap_bundle  # noqa: E402
 
 pytestmark = pytest.mark.install
 PACKAGES = ("serve", "export", "pipeline")
-ABSENT = ("torch", "transformers", "onnx", "pydantic", "safetensors", "peft", "datasets", "scipy", "sklearn")
+ABSENT = ("torch", "transformers", "onnx", "peft", "datasets", "scipy", "sklearn", "grpc")
 
 
 def run(*command: str | Path, code: int = 0, cwd: Path) -> str:
@@ -119,6 +121,30 @@ def test_predict_and_verify_answer_there(device: Path, bundle: Path, tmp_path: P
     rows.write_text("text\nthe fan\nagain\n")
     assert len(run(device / "svfit", "predict", bundle, "--file", rows, cwd=tmp_path).splitlines()) == 2
     assert json.loads(run(device / "svfit", "verify", bundle, "--json", cwd=tmp_path))["passed"] is True
+
+
+def test_adapters_come_and_the_server_answers_there(device: Path, tmp_path: Path) -> None:
+    bundle = make_swap_bundle(tmp_path / "site.bundle")
+    adapter = make_adapter(tmp_path / "returns", seed=7, labels=("broken", "late"))
+    run(device / "svfit", "adapter", "add", bundle, adapter, "--name", "returns", cwd=tmp_path)
+    server = subprocess.Popen(
+        [str(device / "svfit"), "serve", str(bundle), "--port", "0", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+    )
+    try:
+        assert server.stdout is not None
+        address = json.loads(server.stdout.readline())["address"]
+        body = json.dumps({"adapter": ["returns", "alpha"], "text": ["it arrived broken", "the pump"]}).encode()
+        with urllib.request.urlopen(f"{address}/v1/predict", data=body, timeout=30) as reply:  # noqa: S310
+            results = json.load(reply)["results"]
+        assert [result["adapter"] for result in results] == ["returns@1", "alpha@1"]
+        assert results[0]["label"] in ("broken", "late")
+    finally:
+        server.terminate()
+        assert server.wait(timeout=30) == 0
 
 
 def test_doctor_works_there_and_training_says_what_it_needs(device: Path, tmp_path: Path) -> None:
