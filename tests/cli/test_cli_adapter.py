@@ -224,6 +224,13 @@ def test_state_keeps_what_comes_later_elsewhere(bundle: Path, returns: Path, tmp
     Bundle.open(bundle)  # every file as sealed
 
 
+def test_state_can_not_be_among_what_was_sealed(bundle: Path, returns: Path) -> None:
+    told = failed("add", bundle, returns, "--name", "returns", "--state", bundle / "mine", code=2)
+    assert "is in the bundle" in told
+    Bundle.open(bundle)
+    assert done("add", bundle, returns, "--name", "returns", "--state", bundle / "state")["version"] == 1
+
+
 def test_reading_writes_nothing(bundle: Path, tmp_path: Path) -> None:
     done("list", bundle, "--state", tmp_path / "none")
     done("show", bundle, "alpha")

@@ -38,15 +38,22 @@ def state_options(command: F) -> F:
 @contextmanager
 def open_registry(bundle: Path, state: Path | None) -> Iterator[tuple[Bundle, Registry]]:
     """A bundle and its adapters. Its graphs are neither loaded nor hashed, so this takes no longer for a large one."""
-    from serve.bundle import Bundle
+    from serve.bundle import STATE, Bundle
+    from serve.errors import UsageError
     from serve.registry import Registry
 
+    if state and _within(state, bundle) and not _within(state, bundle / STATE):
+        raise UsageError(f"--state {state} is in the bundle, which holds only what was sealed; name a folder elsewhere")
     opened = Bundle.open(bundle, check=False)
     registry = Registry(opened, state)
     try:
         yield opened, registry
     finally:
         registry.close()
+
+
+def _within(path: Path, folder: Path) -> bool:
+    return path.resolve().is_relative_to(folder.resolve())
 
 
 @click.command(short_help="Add an adapter, or the next version of one.")
