@@ -10,10 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.datastructures import UploadFile
 
 from serve.errors import InputError
+from serve.http.bodies import described, parse
 from serve.http.errors import RESPONSES
 from serve.service import Service
 
 PARTS = ("adapter.json", "adapter.safetensors")
+PROMOTE_SECONDS = 2.0  # waited for a graph that is being built; `promoted` in the answer says whether it is there
 UPLOAD = {
     "required": True,
     "content": {
@@ -138,21 +140,28 @@ def routes(service: Service) -> APIRouter:
         await service.call(service.runtime.remove, f"{name}@{version}")
         return {"removed": f"{name}@{version}"}
 
-    @router.put("/{name}/default", summary="Point the plain name at a version.", response_model=Card)
-    async def set_default(name: str, body: DefaultVersion) -> dict[str, Any]:
-        return await changed("set_default", name, body.version)
+    @router.put(
+        "/{name}/default",
+        summary="Point the plain name at a version.",
+        response_model=Card,
+        openapi_extra=described(DefaultVersion),
+    )
+    async def set_default(name: str, request: Request) -> dict[str, Any]:
+        return await changed("set_default", name, parse(DefaultVersion, await request.body()).version)
 
     @router.post("/{name}/rollback", summary="Point the plain name at the version before.", response_model=Card)
     async def roll_back(name: str) -> dict[str, Any]:
         return await changed("rollback", name)
 
-    @router.post("/{name}/rename", summary="Give it another name.", response_model=Card)
-    async def rename(name: str, body: NewName) -> dict[str, Any]:
-        return await changed("rename", name, body.to)
+    @router.post(
+        "/{name}/rename", summary="Give it another name.", response_model=Card, openapi_extra=described(NewName)
+    )
+    async def rename(name: str, request: Request) -> dict[str, Any]:
+        return await changed("rename", name, parse(NewName, await request.body()).to)
 
-    @router.post("/{name}/promote", summary="Give it a graph of its own.", response_model=Card)
+    @router.post("/{name}/promote", summary="Give it a graph of its own, built in the background.", response_model=Card)
     async def promote(name: str) -> dict[str, Any]:
-        return await changed("promote", name)
+        return await changed("promote", name, PROMOTE_SECONDS)
 
     @router.post("/{name}/demote", summary="Let it share the swappable graph again.", response_model=Card)
     async def demote(name: str) -> dict[str, Any]:

@@ -111,6 +111,7 @@ class Front:
 
     async def _refuse(self, error: SvfitError, scope: Scope, receive: Receive, send: Send, has_body: bool) -> None:
         """Answer without having read the body; the connection isn't used again, as the body is in the way."""
+        self._metrics.failed(error.kind)
         response = error_response(error)
         if not has_body:
             await response(scope, receive, send)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field
 from pydantic_core import to_json
 from starlette.responses import Response
 
 from serve.answers import Answer
-from serve.errors import InputError
-from serve.http.errors import RESPONSES, one_line
+from serve.http.bodies import described, parse
+from serve.http.errors import RESPONSES
 from serve.http.exchange import Exchange
 from serve.http.limits import timeout_seconds
 from serve.service import FEW_ROWS, Service
@@ -23,6 +23,14 @@ LARGE = 2**17  # bytes of a body that is parsed in a thread, so that it holds no
 FORMS = {
     "text": "a text, or a list with a text or a [first, second] pair for each row",
     "adapter": "a name, or a list with a name or null for each row",
+}
+
+
+TIMEOUT = {
+    "name": "X-Request-Timeout-Ms",
+    "in": "header",
+    "description": "How long the answer is of use, in milliseconds.",
+    "schema": {"type": "integer", "minimum": 1},
 }
 
 
@@ -74,29 +82,18 @@ class PredictResponse(BaseModel):
 def routes(service: Service) -> APIRouter:
     """The route, reading the body itself: any content type is taken as JSON, as `curl -d` names another."""
     router = APIRouter(tags=["prediction"])
-    schema = PredictRequest.model_json_schema(ref_template="#/components/schemas/{model}")
 
     @router.post(
         "/v1/predict",
         summary="Answer one text or many, each by its adapter.",
         response_class=Response,
         responses={200: {"model": PredictResponse}, **RESPONSES},
-        openapi_extra={
-            "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
-            "parameters": [
-                {
-                    "name": "X-Request-Timeout-Ms",
-                    "in": "header",
-                    "description": "How long the answer is of use, in milliseconds.",
-                    "schema": {"type": "integer", "minimum": 1},
-                }
-            ],
-        },
+        openapi_extra=described(PredictRequest, TIMEOUT),
     )
     async def predict(request: Request) -> Response:
         seconds = timeout_seconds(request.headers, service.config)
         body = await request.body()
-        asked = parse(body) if len(body) <= LARGE else await service.call(parse, body)
+        asked = read(body) if len(body) <= LARGE else await service.call(read, body)
         rows = [asked.text] if isinstance(asked.text, str) else asked.text
         refs = asked.adapter if isinstance(asked.adapter, list) else [asked.adapter] * len(rows)
         answers = await service.answer(rows, refs, seconds)
@@ -111,19 +108,9 @@ def routes(service: Service) -> APIRouter:
     return router
 
 
-def parse(body: bytes) -> PredictRequest:
-    """A body, whatever its content type says. Raises InputError that names the fields."""
-    if not body:
-        raise InputError('the body is empty; send JSON, such as {"text": "it arrived broken"}')
-    try:
-        return PredictRequest.model_validate_json(body)
-    except ValidationError as error:
-        places = [item["loc"] for item in error.errors() if item["type"] != "missing"]
-        wrong = {place[0]: [part for part in place[1:] if isinstance(part, int)] for place in places if place}
-        for field in FORMS.keys() & wrong.keys():  # its forms are a union, of which pydantic tells every member
-            row = f"row {wrong[field][0] + 1} is none of it" if wrong[field] else "it is none of it"
-            raise InputError(f"{field}: must be {FORMS[field]}; {row}") from None
-        raise one_line(error) from None
+def read(body: bytes) -> PredictRequest:
+    """A body as a question. Raises InputError that names the fields."""
+    return parse(PredictRequest, body, FORMS)
 
 
 def result(answer: Answer, asked: PredictRequest) -> dict[str, Any]:

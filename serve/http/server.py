@@ -28,6 +28,7 @@ from serve.service import Service
 
 LOGGERS = ("uvicorn.error", "serve")
 BACKLOG = 2048
+KEEP_ALIVE_SECONDS = 65  # more than the 60 that proxies wait, so that it is they who close a connection
 STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -81,6 +82,7 @@ async def _serve(
             proxy_headers=False,
             lifespan="off",
             ws="none",
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=max(1, round(config.drain_seconds)),
             ssl_certfile=config.tls_cert,
             ssl_keyfile=None if config.tls_key is None else str(config.tls_key),
@@ -143,6 +145,8 @@ def _load(bundle: Path, config: ServeConfig) -> Runtime:
         variant=config.variant,
         threads=config.threads,
         adapters_mb=config.adapters_mb,
+        promote=config.promote,
+        promote_mb=config.promote_mb,
     )
 
 

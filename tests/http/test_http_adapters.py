@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from http_desk import Desk
+from http_desk import Desk, until
 from tiny_swap import make_adapter
 
 PARTS = ("adapter.json", "adapter.safetensors")
@@ -138,3 +138,30 @@ def test_a_change_that_makes_no_sense_names_the_field(desk: Desk, path: str, bod
     answer = desk.client.put(path, json=body)
     assert answer.status_code == 422
     assert told in answer.json()["error"]
+
+
+def test_a_change_is_taken_as_json_though_curl_calls_it_a_form(desk: Desk, returns: Path) -> None:
+    for _ in range(2):
+        upload(desk, returns)
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    answer = desk.client.put("/v1/adapters/returns/default", content='{"version": 1}', headers=form)
+    assert answer.json()["version"] == 1
+    assert desk.client.put("/v1/adapters/returns/default", headers=form).json()["error"].endswith("with version")
+
+
+def test_a_promoted_adapter_answers_the_same_from_a_graph_of_its_own(desk: Desk) -> None:
+    def score() -> float:
+        answer = desk.client.post("/v1/predict", json={"text": "the pump is leaking", "adapter": "beta"})
+        return float(answer.json()["results"][0]["score"])
+
+    def promoted() -> bool:
+        return bool(desk.client.get("/v1/adapters/beta").json()["promoted"])
+
+    before = score()
+    assert desk.client.post("/v1/adapters/beta/promote").status_code == 200
+    until(promoted)
+    assert desk.metric("svfit_adapter_promoted") == 1
+    assert score() == pytest.approx(before, abs=1e-4)
+    assert desk.client.post("/v1/adapters/beta/demote").json()["promoted"] is False
+    assert score() == pytest.approx(before, abs=1e-4)
+    assert desk.client.post("/v1/adapters/nobody/promote").status_code == 404
