@@ -127,28 +127,26 @@ def test_adapters_come_and_the_server_answers_there(device: Path, tmp_path: Path
     bundle = make_swap_bundle(tmp_path / "site.bundle")
     adapter = make_adapter(tmp_path / "returns", seed=7, labels=("broken", "late"))
     run(device / "svfit", "adapter", "add", bundle, adapter, "--name", "returns", cwd=tmp_path)
-    server = subprocess.Popen(
-        [str(device / "svfit"), "serve", str(bundle), "--port", "0", "--json"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=tmp_path,
-    )
-    try:
-        assert server.stdout is not None
-        address = json.loads(server.stdout.readline())["address"]
-        body = json.dumps({"adapter": ["returns", "alpha"], "text": ["it arrived broken", "the pump"]}).encode()
-        with urllib.request.urlopen(f"{address}/v1/predict", data=body, timeout=30) as reply:  # noqa: S310
-            results = json.load(reply)["results"]
-        assert [result["adapter"] for result in results] == ["returns@1", "alpha@1"]
-        assert results[0]["label"] in ("broken", "late")
-    finally:
-        server.terminate()
+    command = [str(device / "svfit"), "serve", str(bundle), "--port", "0", "--json"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=tmp_path
+    ) as server:
+        try:
+            assert server.stdout is not None
+            url = json.loads(server.stdout.readline())["url"]
+            body = json.dumps({"adapter": ["returns", "alpha"], "text": ["it arrived broken", "the pump"]}).encode()
+            with urllib.request.urlopen(f"{url}/v1/predict", data=body, timeout=30) as reply:  # noqa: S310
+                results = json.load(reply)["results"]
+        finally:
+            server.terminate()
         assert server.wait(timeout=30) == 0
+    assert [result["adapter"] for result in results] == ["returns@1", "alpha@1"]
+    assert results[0]["label"] in ("broken", "late")
 
 
 def test_doctor_works_there_and_training_says_what_it_needs(device: Path, tmp_path: Path) -> None:
     assert run(device / "svfit", "doctor", cwd=tmp_path)
     (tmp_path / "task.toml").write_text('[model]\nbase = "pypi:x"\n[data]\ntrain = "train.csv"\n')
+    (tmp_path / "train.csv").write_text("text,label\nthe pump,plumbing\n")
     told = run(device / "svfit", "run", "task.toml", code=1, cwd=tmp_path)
     assert "pip install 'svfit[train]'" in told
