@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-HEAVY = ("torch", "transformers", "pydantic", "onnx", "safetensors", "peft", "datasets", "sklearn", "scipy", "click")
-FORBIDDEN = {"serve": {"export", "pipeline", *HEAVY, "rich"}, "export": {"pipeline"}}
+ABSENT = ("torch", "transformers", "onnx", "peft", "datasets", "sklearn", "scipy")
+"""What a device lacks."""
+WEB = ("fastapi", "starlette", "uvicorn", "pydantic", "prometheus_client", "grpc", "google", "click", "rich")
+"""What only the server's two doors may know, `serve.http` and `serve.rpc`."""
+FORBIDDEN = {"serve": {"export", "pipeline", *ABSENT}, "export": {"pipeline"}}
 
 
 def modules(package: str) -> list[str]:
@@ -43,14 +46,26 @@ def test_no_file_imports_from_a_package_above_it(package: str) -> None:
     assert {name: names for name, names in wrong.items() if names} == {}
 
 
-def test_every_module_of_serve_loads_without_what_a_device_lacks() -> None:
+def loaded(names: list[str], looked_for: tuple[str, ...]) -> list[str]:
+    """Which of some packages are loaded once these modules are, in a process of its own."""
     script = (
         "import importlib, json, sys\n"
-        f"for name in {modules('serve')!r}: importlib.import_module(name)\n"
-        f"print(json.dumps([name for name in {(*HEAVY, 'rich')!r} if name in sys.modules]))\n"
+        f"for name in {names!r}: importlib.import_module(name)\n"
+        f"print(json.dumps([name for name in {looked_for!r} if name in sys.modules]))\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert json.loads(done.stdout) == []
+    found: list[str] = json.loads(done.stdout)
+    return found
+
+
+def test_every_module_of_serve_loads_without_what_a_device_lacks() -> None:
+    assert loaded(modules("serve"), ABSENT) == []
+
+
+def test_the_core_of_serve_knows_no_web_framework() -> None:
+    core = [name for name in modules("serve") if not name.startswith(("serve.http", "serve.rpc"))]
+    assert "serve.runtime" in core
+    assert loaded(core, (*ABSENT, *WEB)) == []
 
 
 def test_the_predictor_loads_without_the_runtime_until_a_session_is_made() -> None:
