@@ -21,7 +21,9 @@ def test_the_page_is_as_generated() -> None:
 
 def test_every_command_has_a_heading_nested_ones_too() -> None:
     headings = [line.removeprefix("## ") for line in pages().splitlines() if line.startswith("## ")]
-    assert set(headings) == {"svfit", *(f"svfit {name}" for name in COMMANDS), "svfit adapter to-lora"}
+    of_adapter = ("add", "default", "export-native", "list", "remove", "rename", "rollback", "show", "to-lora")
+    nested = {f"svfit adapter {name}" for name in of_adapter}
+    assert set(headings) == {"svfit", *(f"svfit {name}" for name in COMMANDS), *nested}
     assert len(headings) == len(set(headings))
 
 
