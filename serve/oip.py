@@ -75,7 +75,7 @@ def _check_outputs(names: Sequence[str]) -> None:
 
 def _seconds(parameters: Mapping[str, Any], deadline: float | None) -> float | None:
     """The sooner of two deadlines, and a check that no parameter goes unheard."""
-    for name in parameters:
+    for name in sorted(parameters):  # a message's map has no order
         if name not in PARAMETERS:
             raise InputError(f'parameter "{name}": not known; available: {", ".join(PARAMETERS)}')
     timeout = parameters.get("timeout", 0)

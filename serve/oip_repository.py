@@ -75,7 +75,7 @@ async def unload(service: Service, name: str) -> None:
 
 
 def _files(parameters: Mapping[str, Any]) -> tuple[bytes, bytes] | None:
-    for key in parameters:
+    for key in sorted(parameters):  # a message's map has no order
         if key not in ("config", *FILES):
             raise InputError(f'parameter "{key}": not known; available: config, {", ".join(FILES)}')
     _check_config(parameters.get("config", ""))

@@ -183,7 +183,7 @@ def test_what_is_not_there_and_what_makes_no_sense_is_told(triton: Client) -> No
         (MISSING, "no version '2'", lambda: triton.infer("tiny", model_version="2")),
         (REFUSED, "logits", lambda: triton.infer(outputs=[triton.output("logits")])),
         (REFUSED, "one text a row", lambda: triton.infer(inputs=[pairs])),
-        (REFUSED, "sequence_id", lambda: triton.infer(sequence_id=4, sequence_start=True)),
+        (REFUSED, "sequence_end", lambda: triton.infer(sequence_id=4, sequence_start=True)),
     ):
         with pytest.raises(InferenceServerException) as caught:
             ask()
