@@ -16,6 +16,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "predict": ("pipeline.cli.commands.predict:predict", "Answer from a bundle."),
     "serve": ("pipeline.cli.commands.serve:serve", "Answer over HTTP: adapters come and go without a restart."),
     "inspect": ("pipeline.cli.commands.inspect:inspect", "Show the spectrum of a model or an adapter."),
-    "adapter": ("pipeline.cli.commands.adapter:adapter", "A bundle's adapters: add, list, roll back; convert one to LoRA."),
+    "adapter": ("pipeline.cli.commands.adapter:adapter", "A bundle's adapters: add, list, roll back; to LoRA."),
     "doctor": ("pipeline.cli.commands.doctor:doctor", "Say what this machine can do and what is missing."),
 }
