@@ -17,7 +17,7 @@ from serve.http.exchange import CURRENT, Exchange
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 OTHER = "other"
-METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "DELETE", "PATCH"})
+METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "DELETE", "PATCH", "GRPC"})
 GAUGES = {
     "adapters": "Adapters in memory.",
     "bytes": "Bytes of the adapters in memory.",

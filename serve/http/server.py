@@ -22,6 +22,7 @@ from serve.bundle import Bundle
 from serve.config import ServeConfig
 from serve.errors import UsageError
 from serve.http.app import create_app
+from serve.http.exchange import Exchange
 from serve.http.logs import Log, LogHandler
 from serve.runtime import Runtime
 from serve.service import Service
@@ -91,6 +92,10 @@ async def _serve(
     told = asyncio.Event()
     url = _url("http" if config.tls_cert is None else "https", listening)
 
+    def observe(exchange: Exchange) -> None:
+        log.request(exchange)
+        app.state.metrics.request(exchange, exchange.path)
+
     def stop() -> None:
         if service.state == "draining":
             server.force_exit = True
@@ -110,7 +115,7 @@ async def _serve(
             runtime = await asyncio.to_thread(_load, bundle, config)
             scheduler = _scheduler(runtime, config, app.state.metrics.batch)
             service.open(runtime, scheduler)
-            grpc = await _open_grpc(service, config, doors)
+            grpc = await _open_grpc(service, config, doors, observe)
             if service.state == "ready":
                 adapters = len(await service.call(runtime.list))
                 announce(Started(url, grpc, runtime.bundle.manifest.name, runtime.variant.name, adapters))
@@ -162,13 +167,15 @@ def _scheduler(runtime: Runtime, config: ServeConfig, on_batch: Any) -> Schedule
     )
 
 
-async def _open_grpc(service: Service, config: ServeConfig, doors: list[Any]) -> str | None:
+async def _open_grpc(
+    service: Service, config: ServeConfig, doors: list[Any], observe: Callable[[Exchange], None]
+) -> str | None:
     if config.grpc_port is None:
         return None
     from serve.rpc.server import start
 
     tls = None if config.tls_cert is None or config.tls_key is None else (config.tls_cert, config.tls_key)
-    door = await start(service, config.host, config.grpc_port, tls)
+    door = await start(service, config.host, config.grpc_port, tls, observe)
     doors.append(door)
     return f"{_bracketed(config.host)}:{door.port}"
 

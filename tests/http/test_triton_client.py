@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -235,3 +237,11 @@ def test_an_adapter_on_another_basis_is_refused_and_both_are_named(triton: Clien
     assert "c" * 12 in caught.value.message()
     assert "b" * 12 in caught.value.message()
     assert not triton.client.is_model_ready("foreign")
+
+
+def test_the_metrics_count_calls_of_both_protocols(triton: Client, server: Address) -> None:
+    assert triton.client.is_server_live()
+    with urllib.request.urlopen(f"http://{server.http}/metrics", timeout=10) as reply:
+        told = reply.read().decode()
+    method = "GRPC" if triton.kind == "grpc" else "GET"
+    assert re.search(rf'svfit_requests_total{{method="{method}",route="[^"]*[Ll]ive"', told)
