@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import builtins
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -12,28 +11,24 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from serve.adapter import Files, LoadedAdapter
 from serve.answers import Answer, checked_row, decide
 from serve.bundle import Bundle
-from serve.cache import AdapterCache
-from serve.engine import Answering, Engine, MergedEngine, not_finite
-from serve.errors import Conflict, InputError, NotFound, UsageError
-from serve.listing import AdapterCard, AdapterInfo, Pinned, merged_adapter, merged_info, registered_info, with_card
-from serve.registry import Registry
+from serve.engine import Answering, Backbone, Engine, MergedEngine, not_finite
+from serve.errors import InputError, UsageError
+from serve.listing import Pinned
+from serve.promote import Policy, Promoter
+from serve.shelf import Ref, Shelf
 from serve.tokenize import Row, TextTokenizer, Tokens
-from serve.versions import VersionRecord
 
 Logits = NDArray[np.float32]
 """One row's raw output, (classes of its adapter,)."""
-Ref = str | Pinned | None
-"""Which adapter: "name" (the version that is its default then), "name@3", one pinned before, or the bundle's own."""
 
 
-class Runtime:
+class Runtime(Shelf):
     """A bundle's variant and all its adapters, ready to answer. Every method may be called from many threads at once.
 
-    The bundle's own adapter is the default version of the first it was sealed with. A merged bundle has the one
-    adapter that is folded into it, and takes no others: adding, removing and the like raise Conflict.
+    `Shelf` has what concerns the adapters: `pin`, `list`, `show`, `add`, `remove`, `rename`, `set_default`, `rollback`,
+    `promote`, `demote`, `promoted`.
     """
 
     def __init__(
@@ -44,28 +39,28 @@ class Runtime:
         variant: str | None = None,
         threads: int | None = None,
         adapters_mb: float = 256.0,
+        promote: Policy = "never",
+        promote_mb: float = 512.0,
     ) -> None:
         """Load a bundle; a path is opened and checked first.
 
         `state` is the folder of adapters that come later (None: `state` in the bundle, made when one comes).
         `adapters_mb` MiB of adapters stay in memory; the least recently used leave, and come back from disk.
-        Raises InputError; UsageError: threads < 1, adapters_mb < 0.
+        `promote` gives hot adapters ("auto") or those named a session of their own within `promote_mb` MiB.
+        Raises InputError; UsageError: threads < 1, adapters_mb < 0, a promotion that can't be.
         """
         if not adapters_mb >= 0:
             raise UsageError(f"adapters_mb must be at least 0 (got {adapters_mb})")
-        self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
-        self.variant = self.bundle.manifest.variant(variant)
-        self._tokenizer = TextTokenizer(self.bundle)
-        self._cache = AdapterCache(int(adapters_mb * 2**20))
+        opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
+        self.variant = opened.manifest.variant(variant)
+        name = self.variant.name
+        self._tokenizer = TextTokenizer(opened)
+        load = MergedEngine if opened.manifest.swap is None else Engine
+        self._engine: Answering = load(opened, self._tokenizer, name, threads=threads)
+        promoter = Promoter(opened, name, policy=promote, budget_mb=promote_mb, threads=threads)
+        super().__init__(opened, None if state is None else Path(state), adapters_mb, promoter)
         self._lock = threading.Lock()
         self._swaps, self._last = 0, frozenset[int]()
-        self._registry: Registry | None = None
-        if self.bundle.manifest.swap is None:
-            self._merged = merged_adapter(self.bundle.manifest)
-            self._engine: Answering = MergedEngine(self.bundle, self._tokenizer, self.variant.name, threads=threads)
-        else:
-            self._registry = Registry(self.bundle, None if state is None else Path(state))
-            self._engine = Engine(self.bundle, self._tokenizer, self.variant.name, threads=threads)
 
     def __enter__(self) -> Self:
         return self
@@ -73,14 +68,9 @@ class Runtime:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
-    def close(self) -> None:
-        """Let go of the state folder. What runs in other threads is finished."""
-        if self._registry is not None:
-            self._registry.close()
-
     def predict(
         self, inputs: Row | Sequence[Row], adapter: Ref | Sequence[Ref] = None, batch_size: int = 16
-    ) -> builtins.list[Answer]:
+    ) -> list[Answer]:
         """Answers in the order of the rows, none for none.
 
         `inputs` is one row or several (a tuple of two texts is one row where the adapter takes pairs); `adapter`
@@ -103,22 +93,6 @@ class Runtime:
                 answers[place] = self.answer(row, pins[place])
         return answers
 
-    def pin(self, ref: Ref = None) -> Pinned:
-        """The version that `ref` means now, loaded, and in memory for as long as whoever asked holds on to it.
-
-        Raises NotFound; InputError where its files were damaged.
-        """
-        if isinstance(ref, Pinned):
-            return ref
-        if self._registry is None:
-            return self._sole(ref)
-        while True:
-            record = self._registry.default() if ref is None else self._registry.resolve(ref)
-            try:
-                return self._loaded(self._registry, record)
-            except NotFound:  # it was removed since: what does the name mean now?
-                continue
-
     def encode(self, row: Row, pinned: Pinned, where: str = "a row") -> Tokens:
         """A row, checked and cut to the adapter's length, int64 (3, tokens).
 
@@ -128,14 +102,23 @@ class Runtime:
         taker = "this bundle" if self._registry is None else f"adapter {pinned.tag}"
         return self._tokenizer.encode(checked_row(row, loaded.texts, where, taker), loaded.max_length)
 
-    def run(self, tokens: Sequence[Tokens], pins: Sequence[Pinned]) -> builtins.list[Logits]:
+    def run(self, tokens: Sequence[Tokens], pins: Sequence[Pinned]) -> list[Logits]:
         """One batch: logits float32 (classes of its adapter,) for each row, in order. They may hold NaN: see `answer`.
 
+        Rows of a promoted adapter run in its own session, the others together.
         Raises InputError where a graph fails.
         """
-        adapters = [pin.loaded for pin in pins]
-        self._count_swaps(adapters)
-        return self._engine.run(tokens, adapters)
+        self._count_swaps(pins)
+        shares = self._shares(pins)
+        if len(shares) == 1:
+            return self._engine.run(tokens, [pin.loaded for pin in pins], shares[0][1])
+        answers: list[Any] = [None] * len(pins)
+        for places, backbone in shares:
+            adapters = [pins[place].loaded for place in places]
+            rows = self._engine.run([tokens[place] for place in places], adapters, backbone)
+            for place, row in zip(places, rows, strict=True):
+                answers[place] = row
+        return answers
 
     def answer(self, logits: Logits, pinned: Pinned) -> Answer:
         """A row's logits to its answer. Raises InputError that names the adapter where they hold NaN or infinities."""
@@ -144,52 +127,9 @@ class Runtime:
         given = decide(logits, pinned.loaded.labels)
         return Answer(given.label, given.score, given.probabilities, given.value, pinned.tag)
 
-    def list(self) -> builtins.list[AdapterInfo]:
-        """Every adapter, sorted by name, as its default version is."""
-        if self._registry is None:
-            return [merged_info(self._merged, self.bundle.manifest)]
-        return [self._told(entry.default, entry.versions) for entry in self._registry.entries().values()]
-
-    def show(self, ref: str | None = None) -> AdapterCard:
-        """One adapter's default version, or the one asked for, with its card. Raises NotFound, InputError."""
-        pinned = self.pin(ref)
-        if self._registry is None:
-            info = merged_info(pinned, self.bundle.manifest)
-        else:
-            info = self._told(self._registry.resolve(pinned.tag))
-        return with_card(info, pinned.loaded.card)
-
-    def add(self, source: Path | str | Files, name: str) -> AdapterInfo:
-        """Take in an adapter, a folder or the bytes of its two files, as the next version and default of a name.
-
-        It is checked whole first, and on the disk when this returns. Raises InputError, Conflict for a merged bundle.
-        """
-        registry = self._swappable()
-        record = registry.add(name, Path(source) if isinstance(source, str) else source)
-        self._loaded(registry, record)
-        return self._told(record)
-
-    def remove(self, ref: str) -> None:
-        """Take out a name with all its versions, or one version that isn't the default. Requests under way are
-        finished. Raises NotFound, Conflict."""
-        for record in self._swappable().remove(ref):
-            self._cache.discard(record.sha256)
-
-    def rename(self, old: str, new: str) -> AdapterInfo:
-        """Give a name's versions another name. Raises NotFound, InputError, Conflict where there is one."""
-        return self._told(self._swappable().rename(old, new))
-
-    def set_default(self, name: str, version: int) -> AdapterInfo:
-        """Make a version the default of its name. Raises NotFound, Conflict for a merged bundle."""
-        return self._told(self._swappable().set_default(name, version))
-
-    def rollback(self, name: str) -> AdapterInfo:
-        """Make the default of a name what it was before. Raises NotFound; Conflict where there was no other."""
-        return self._told(self._swappable().rollback(name))
-
     def stats(self) -> dict[str, int]:
-        """`adapters` in memory and their `bytes`; since the start, `loads` from disk, `evictions` from memory, and
-        `swaps`: adapters that a batch had and the one before it hadn't."""
+        """`adapters` in memory, their `bytes`, and how many are `promoted`; since the start, `loads` from disk,
+        `evictions` from memory, and `swaps`: adapters that a batch had and the one before it hadn't."""
         held = self._cache.stats()
         return {
             "adapters": held.adapters,
@@ -197,11 +137,10 @@ class Runtime:
             "loads": held.loads,
             "evictions": held.evictions,
             "swaps": self._swaps,
+            "promoted": len(self._promoter.promoted()),
         }
 
-    def _asked(
-        self, inputs: Row | Sequence[Row], adapter: Ref | Sequence[Ref]
-    ) -> tuple[builtins.list[Row], builtins.list[Pinned]]:
+    def _asked(self, inputs: Row | Sequence[Row], adapter: Ref | Sequence[Ref]) -> tuple[list[Row], list[Pinned]]:
         """Rows, and for each the version that answers it."""
         one = adapter is None or isinstance(adapter, str | Pinned)
         refs: Sequence[Ref] = [adapter] if adapter is None or isinstance(adapter, str | Pinned) else adapter
@@ -209,36 +148,32 @@ class Runtime:
         pins = [found[ref] for ref in refs]
         pair = isinstance(inputs, tuple) and len(inputs) == 2 and bool(pins) and pins[0].loaded.texts == 2
         if isinstance(inputs, str) or (pair and all(isinstance(text, str) for text in inputs)):
-            rows: builtins.list[Any] = [inputs]
+            rows: list[Any] = [inputs]
         else:
-            rows = builtins.list(inputs)
+            rows = list(inputs)
         if not one and len(pins) != len(rows):
             raise UsageError(f"{len(pins)} adapters for {len(rows)} rows; give one for all, or one for each row")
         return rows, pins * len(rows) if one else pins
 
-    def _sole(self, ref: str | None) -> Pinned:
-        if ref not in (None, self._merged.name, self._merged.tag):
-            raise NotFound(f"no adapter {ref!r:.80}; this bundle is merged and has one: {self._merged.tag}")
-        return self._merged
-
-    def _swappable(self) -> Registry:
-        if self._registry is None:
-            raise Conflict(
-                f"bundle {self.bundle.path}: is merged, its one adapter {self._merged.tag} stays as it is; for a bundle"
-                ' that takes others, export with export.mode = "swappable"'
-            )
-        return self._registry
-
-    def _loaded(self, registry: Registry, record: VersionRecord) -> Pinned:
-        return Pinned(record.name, record.version, self._cache.get(record.sha256, lambda: registry.load(record)))
-
-    def _told(self, record: VersionRecord, versions: Iterable[int] | None = None) -> AdapterInfo:
-        if versions is None:
-            versions = [one.version for one in self._swappable().versions(record.name)]
-        return registered_info(record, versions, in_memory=record.sha256 in self._cache, promoted=False)
-
-    def _count_swaps(self, adapters: Sequence[LoadedAdapter]) -> None:
-        now = frozenset(map(id, adapters))
+    def _count_swaps(self, pins: Sequence[Pinned]) -> None:
+        now = frozenset(id(pin.loaded) for pin in pins)
         with self._lock:
             self._swaps += len(now - self._last)
             self._last = now
+
+    def _shares(self, pins: Sequence[Pinned]) -> list[tuple[list[int], Backbone | None]]:
+        """The places of a batch that run together, and in which session; None is the graph that all share."""
+        groups: dict[int, list[int]] = {}
+        for place, pin in enumerate(pins):
+            groups.setdefault(id(pin.loaded), []).append(place)
+        shares: list[tuple[list[int], Backbone | None]] = []
+        rest: list[int] = []
+        for places in groups.values():
+            pin = pins[places[0]]
+            self._promoter.saw(pin.name, pin.loaded, len(places))
+            backbone = self._promoter.session_for(pin.loaded)
+            if backbone is None:
+                rest += places
+            else:
+                shares.append((places, backbone))
+        return [(sorted(rest), None), *shares] if rest or not shares else shares

@@ -19,6 +19,7 @@ from tiny_swap import expected_logits, make_adapter, make_swap_bundle, tiny_delt
 
 from serve.adapter import LoadedAdapter
 from serve.answers import softmax
+from serve.engine import Engine
 from serve.errors import Conflict, InputError, NotFound, UsageError
 from serve.predictor import Predictor
 from serve.registry import Registry
@@ -217,6 +218,80 @@ def test_swaps_count_adapters_that_the_batch_before_had_not(runtime: Runtime) ->
     assert runtime.stats()["swaps"] == 3
 
 
+def test_a_promoted_adapter_answers_the_same_alone_and_beside_others(runtime: Runtime) -> None:
+    names = ["alpha", "beta", "alpha", "beta@1", None]
+    before = runtime.predict(TEXTS, names)
+    assert not runtime.show("alpha").promoted
+    assert runtime.promote("alpha", timeout=60)
+    after = runtime.predict(TEXTS, names)
+    alone = runtime.predict(TEXTS, "alpha")
+    for old, new in zip(before, after, strict=True):
+        assert old.adapter == new.adapter
+        assert new.probabilities == pytest.approx(old.probabilities, abs=1e-5)
+    assert alone[0].probabilities == pytest.approx(before[0].probabilities, abs=1e-5)
+    assert [info.promoted for info in runtime.list()] == [True, False]
+    assert (runtime.show("alpha").promoted, runtime.stats()["promoted"]) == (True, 1)
+    assert [one.name for one in runtime.promoted()] == ["alpha"]
+    runtime.demote("alpha")
+    assert runtime.promoted() == []
+    with pytest.raises(NotFound):
+        runtime.demote("gamma")
+
+
+def test_promoted_rows_run_in_their_session_and_the_others_together(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert runtime.promote("alpha", timeout=60)
+    calls: list[tuple[int, bool]] = []
+    run = Engine.run
+
+    def counted(engine: Engine, tokens: Any, adapters: Any, backbone: Any = None) -> Any:
+        calls.append((len(tokens), backbone is not None))
+        return run(engine, tokens, adapters, backbone)
+
+    monkeypatch.setattr(Engine, "run", counted)
+    runtime.predict(TEXTS, ["alpha", "beta", "alpha", "beta", "alpha"])
+    assert calls == [(2, False), (3, True)]
+    calls.clear()
+    runtime.predict(TEXTS, "alpha")
+    assert calls == [(5, True)]
+
+
+def test_a_promoted_name_s_new_default_takes_over_and_the_old_one_ends_what_it_began(
+    runtime: Runtime, tmp_path: Path
+) -> None:
+    runtime.add(make_adapter(tmp_path / "first", 5), "site")
+    assert runtime.promote("site", timeout=60)
+    pin = runtime.pin("site")
+    runtime.add(make_adapter(tmp_path / "second", 6), "site")
+    assert runtime.promote("site", timeout=60)
+    assert (runtime.show("site@1").promoted, runtime.show("site@2").promoted) == (False, True)
+    for ref, seed in ((pin, 5), ("site", 6)):
+        assert runtime.predict("fan", ref)[0].probabilities == pytest.approx(expected(runtime, "fan", seed), abs=1e-5)
+    runtime.set_default("site", 1)
+    runtime._promoter.settle(60)
+    assert (runtime.show("site@1").promoted, runtime.show("site@2").promoted) == (True, False)
+    runtime.rename("site", "place")
+    assert [one.name for one in runtime.promoted()] == ["place"]
+    runtime.remove("place")
+    assert runtime.promoted() == []
+
+
+def test_names_are_promoted_once_they_are_asked_for(tmp_path: Path) -> None:
+    with Runtime(make_swap_bundle(tmp_path / "bundle"), threads=1, promote=["beta"]) as runtime:
+        runtime.predict(TEXTS, "beta")
+        runtime._promoter.settle(60)
+        assert [info.promoted for info in runtime.list()] == [False, True]
+        assert runtime.predict("fan", "beta")[0].probabilities == pytest.approx(expected(runtime, "fan", 2), abs=1e-5)
+
+
+@pytest.mark.parametrize("variant", ["int8", "merged"])
+def test_a_promotion_that_cannot_be_is_a_usage_error(tmp_path: Path, variant: str) -> None:
+    path = make_bundle(tmp_path / "b") if variant == "merged" else make_swap_bundle(tmp_path / "b")
+    with pytest.raises(UsageError, match="promote"):
+        Runtime(path, variant="int8", promote="auto")
+
+
 def test_what_was_added_is_there_for_the_next_runtime_and_elsewhere_if_told(tmp_path: Path) -> None:
     path, state = make_swap_bundle(tmp_path / "bundle"), tmp_path / "elsewhere"
     source = make_adapter(tmp_path / "new", 3)
@@ -246,6 +321,8 @@ def test_a_merged_bundle_answers_with_its_one_adapter_and_takes_no_other(tmp_pat
             (runtime.rename, "default", "x"),
             (runtime.set_default, "default", 1),
             (runtime.rollback, "default"),
+            (runtime.promote, "default"),
+            (runtime.demote, "default"),
         ]
         for change, *values in changes:
             with pytest.raises(Conflict, match=r'is merged.*export\.mode = "swappable"'):
@@ -287,11 +364,13 @@ def _restless() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_restless")
-def test_answers_are_right_and_name_their_version_while_adapters_come_and_go(tmp_path: Path) -> None:
+@pytest.mark.parametrize("promote", ["never", ("site", "alpha", "guest")], ids=["shared", "promoted"])
+def test_answers_are_right_and_name_their_version_while_adapters_come_and_go(tmp_path: Path, promote: Any) -> None:
     """Version v of `site` is of seed v % SEEDS; `guest` comes and goes, of seed 100. Memory is too small for all."""
     sources = [make_adapter(tmp_path / f"{seed}", seed) for seed in range(SEEDS)]
     guest = make_adapter(tmp_path / "guest", 100)
-    with Runtime(make_swap_bundle(tmp_path / "bundle"), threads=1, adapters_mb=12 / 1024) as runtime:
+    path = make_swap_bundle(tmp_path / "bundle")
+    with Runtime(path, threads=1, adapters_mb=12 / 1024, promote=promote) as runtime:
         runtime.add(sources[1], "site")
         seeds = {"alpha": 1, "beta": 2, "guest": 100}
         table = {seed: [expected(runtime, text, seed) for text in TEXTS] for seed in {*range(SEEDS), 100}}
