@@ -12,6 +12,7 @@ from serve.errors import InputError
 from serve.swap import Form
 
 STEP = 8  # directions: products of whole vector registers
+PASSES = 12  # multiply-adds that adding a bypass to one value of the output takes beyond its own, by measurement on x86
 Floats = npt.NDArray[np.float64]
 
 
@@ -51,12 +52,13 @@ def choose(moves: Mapping[str, LayerMoves], budget: float) -> dict[str, Choice]:
     """Spend `budget - 1` of the base's multiply-adds on the directions that add most of what the adapters learned.
 
     Directions of a layer are taken in the order of the mean share over the adapters (the union of what they move,
-    weighed), eight at a time, in bypass form: `k (in + out)` multiply-adds a token. A layer whose basis is of full
-    rank may instead carry all of them in factored form, for `rank (in + out) - in · out`: a quarter of W for 4:1
-    layers, as much as W for square ones. Among all such choices the one with the largest sum of shares within the
-    budget is found by a price λ for a multiply-add: each layer takes what maximizes `share - λ · cost`; the lowest λ
-    that keeps within the budget is bisected, and what is left is spent on the best next steps. (Greedy allocation
-    under one Lagrange multiplier; optimal up to one step of one layer.)
+    weighed), eight at a time, in bypass form: `k (in + out)` multiply-adds a token, and as much as `PASSES · out` for
+    the pass over memory that adds them. A layer whose basis is of full rank may instead carry all of them in factored
+    form, for `rank (in + out) - in · out`: a quarter of W for 4:1 layers, as much as W for square ones. Among all such
+    choices the one with the largest sum of shares within the budget is found by a price λ for a multiply-add: each
+    layer takes what maximizes `share - λ · cost`; the lowest λ that keeps within the budget is bisected, and what is
+    left is spent on the best next steps. (Greedy allocation under one Lagrange multiplier; optimal up to one step of
+    one layer.)
 
     Raises InputError where no adapter moves anything, or for a budget of 1 or less.
     """
@@ -114,7 +116,7 @@ def _options(layer: LayerMoves) -> list[_Option]:
         return [_Option("untouched", 0, 0, 0.0)]
     counts = [*range(0, moved, STEP), moved]
     options = [
-        _Option("bypass" if count else "untouched", count, count * (layer.inp + layer.out), float(gained[count]))
+        _Option("bypass" if count else "untouched", count, _bypass(layer, count), float(gained[count]))
         for count in counts
     ]
     factored = layer.factored()
@@ -122,6 +124,10 @@ def _options(layer: LayerMoves) -> list[_Option]:
         options = [option for option in options if option.cost < factored]
         options.append(_Option("factored", layer.rank, factored, float(gained[-1])))
     return options
+
+
+def _bypass(layer: LayerMoves, count: int) -> int:
+    return count * (layer.inp + layer.out) + PASSES * layer.out if count else 0
 
 
 def _priced(options: Mapping[str, list[_Option]], allowed: float) -> dict[str, int]:

@@ -25,7 +25,7 @@ def price(
     weights: Arrays,
     batches: Mapping[str, Arrays],
     *,
-    repeats: int = 30,
+    repeats: int = 60,
     threads: int = 1,
 ) -> dict[str, float]:
     """Median time of backbone and head over that of the merged graph, for each of `batches` by its name.

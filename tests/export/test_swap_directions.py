@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from export.swap.directions import Choice, LayerMoves, choose, kept_share
+from export.swap.directions import PASSES, Choice, LayerMoves, choose, kept_share
 from export.swap.moved import direction_energy
 from serve.errors import InputError
 
@@ -32,7 +32,7 @@ def cost(moves: dict[str, LayerMoves], choices: dict[str, Choice]) -> int:
         if choice.form == "factored":
             total += one.rank * (one.out + one.inp) - one.out * one.inp
         else:
-            total += len(choice.kept) * (one.out + one.inp)
+            total += len(choice.kept) * (one.out + one.inp) + (PASSES * one.out if choice.kept else 0)
     return total
 
 
@@ -84,14 +84,14 @@ def test_directions_that_nobody_moves_are_never_carried() -> None:
 
 def test_the_union_of_what_two_adapters_move_is_carried() -> None:
     moves = {"a": layer(32, 32, [1, 0, 0, 0], [0, 0, 0, 1])}
-    assert choose(moves, 1.5)["a"].kept == (0, 3)
+    assert choose(moves, 1.6)["a"].kept == (0, 3)
 
 
 def test_the_directions_that_add_most_come_first() -> None:
     shares = [0.1] * 32
     for place in (3, 7, 8, 9, 20, 21, 22, 30):
         shares[place] = 1.0
-    assert choose({"a": layer(32, 32, shares)}, 1.51)["a"].kept == (3, 7, 8, 9, 20, 21, 22, 30)
+    assert choose({"a": layer(32, 32, shares)}, 1.9)["a"].kept == (3, 7, 8, 9, 20, 21, 22, 30)
 
 
 def test_adapters_that_move_nothing_are_refused() -> None:
