@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from markdown_parts import Block, blocks, check, commands, inline_commands, links
 from tiny_bundle import make_bundle
+from tiny_swap import make_swap_bundle
 
 from pipeline.cli.table import COMMANDS
 from pipeline.config import load
@@ -73,8 +74,9 @@ def test_python_compiles(block: Block) -> None:
 
 
 @pytest.mark.parametrize("block", [block for block in PYTHON if block.run], ids=place)
-def test_python_that_says_so_runs_beside_a_bundle(block: Block, tmp_path: Path) -> None:
+def test_python_that_says_so_runs_beside_bundles(block: Block, tmp_path: Path) -> None:
     make_bundle(tmp_path / "bundle")
+    make_swap_bundle(tmp_path / "site.bundle")
     done = subprocess.run(
         [sys.executable, "-c", block.text], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
     )
