@@ -35,6 +35,7 @@ format: $(VENV)/ready
 
 docs: $(VENV)/ready
 	$(BIN)/python -m pipeline.cli.pages > docs/COMMANDS.md
+	$(BIN)/python -m pipeline.cli.server_page > docs/SERVER.md
 	$(BIN)/python tests/export/architecture_cases.py --write
 
 clean:
