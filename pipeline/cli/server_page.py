@@ -6,12 +6,12 @@ import click
 
 HEAD = """# The server
 
-`svfit serve BUNDLE` answers on 127.0.0.1:8080 until it is told to stop (SIGTERM, Ctrl-C: it finishes what is under way and
-ends with 0). `/docs` lists every route with its fields, `/openapi.json` is the same for machines.
+`svfit serve BUNDLE` answers on 127.0.0.1:8080 until it is told to stop (SIGTERM, Ctrl-C: it finishes what is under way
+and ends with 0). `/docs` lists every route with its fields, `/openapi.json` is the same for machines.
 
 | route | what for |
 |---|---|
-| `POST /v1/predict` | `{"text": "…"}` or a list of texts or pairs; `adapter`: a name, `name@3`, or a list with one a row |
+| `POST /v1/predict` | `text`: one, or a list of texts or pairs; `adapter`: a name, `name@3`, or one a row |
 | `GET /v1/adapters`, `/v1/adapters/NAME` | names, versions, defaults, cards |
 | `POST /v1/adapters/NAME` | upload a version: multipart parts `adapter.json` and `adapter.safetensors` |
 | `PUT /v1/adapters/NAME/default`, `POST …/rollback`, `…/rename`, `DELETE` | which version a name means |
@@ -22,12 +22,12 @@ ends with 0). `/docs` lists every route with its fields, `/openapi.json` is the 
 In the Open Inference Protocol the bundle's name is a model that takes `adapter` in `parameters` (or a second input
 `adapter`, one a row), and each adapter is a model of its own name, its versions the adapter's versions.
 
-Errors are `{"error": "one line"}`: 401 and 403 for keys, 404, 409, 413 too large, 422 what can't be understood, 429 queue
-full and 503 starting, stopping or too late, both with `Retry-After`. A client says how long its answer is of use with
+Errors are `{"error": "one line"}`: 401 and 403 for keys, 404, 409, 413 too large, 422 what can't be understood, 429
+queue full and 503 starting, stopping or too late, both with `Retry-After`. A client says how long its answer is of use with
 `X-Request-Timeout-Ms`, and names its request with `X-Request-Id`.
 
-Keys: `SVFIT_API_KEY` and `SVFIT_ADMIN_KEY`, or files with one a line; sent as `Authorization: Bearer KEY` or `X-API-Key`.
-Whoever changes adapters needs the admin key; without one, that is allowed to this machine alone.
+Keys: `SVFIT_API_KEY` and `SVFIT_ADMIN_KEY`, or files with one a line; sent as `Authorization: Bearer KEY` or
+`X-API-Key`. Whoever changes adapters needs the admin key; without one, that is allowed to this machine alone.
 
 ## Settings
 
