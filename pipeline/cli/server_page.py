@@ -23,8 +23,8 @@ In the Open Inference Protocol the bundle's name is a model that takes `adapter`
 `adapter`, one a row), and each adapter is a model of its own name, its versions the adapter's versions.
 
 Errors are `{"error": "one line"}`: 401 and 403 for keys, 404, 409, 413 too large, 422 what can't be understood, 429
-queue full and 503 starting, stopping or too late, both with `Retry-After`. A client says how long its answer is of use with
-`X-Request-Timeout-Ms`, and names its request with `X-Request-Id`.
+queue full and 503 starting, stopping or too late, both with `Retry-After`. A client says how long its answer is of use
+with `X-Request-Timeout-Ms`, and names its request with `X-Request-Id`.
 
 Keys: `SVFIT_API_KEY` and `SVFIT_ADMIN_KEY`, or files with one a line; sent as `Authorization: Bearer KEY` or
 `X-API-Key`. Whoever changes adapters needs the admin key; without one, that is allowed to this machine alone.
