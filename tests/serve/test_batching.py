@@ -7,62 +7,17 @@ import concurrent.futures
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
+from fake_runner import WAIT, Clock, Echo, Gate, answers, bad, items, row
 
 from serve.batching import Scheduler
-from serve.errors import BusyError, ClosingError, DeadlineError, TooLarge, UsageError
+from serve.errors import UsageError
 from serve.submission import Logits, Submission, await_submission
 from serve.tokenize import Tokens
-
-WAIT = 10.0  # seconds; only a test that fails waits so long
-
-
-def row(length: int, mark: int = 0) -> Tokens:
-    return np.full((3, length), mark, dtype=np.int64)
-
-
-def items(*lengths: int, pin: Any = None) -> list[tuple[Tokens, Any]]:
-    """Rows that are marked by their place."""
-    return [(row(length, mark), pin) for mark, length in enumerate(lengths)]
-
-
-class Echo:
-    """Answers [length, mark, pin] for each row; what it does before that is the test's."""
-
-    def __init__(self, work: Callable[[Sequence[Tokens]], None] = lambda _: None) -> None:
-        self.work = work
-        self.batches: list[list[int]] = []
-
-    def run(self, tokens: Sequence[Tokens], pins: Sequence[Any], /) -> list[Logits]:
-        self.batches.append([column.shape[1] for column in tokens])
-        self.work(tokens)
-        return [
-            np.array([column.shape[1], column[0, 0], float(pin or 0)], dtype=np.float32)
-            for column, pin in zip(tokens, pins, strict=True)
-        ]
-
-
-class Gate(Echo):
-    """Holds every run until the gate opens; `begun` counts runs."""
-
-    def __init__(self) -> None:
-        super().__init__(self._hold)
-        self.open = threading.Event()
-        self.begun = threading.Semaphore(0)
-
-    def _hold(self, tokens: Sequence[Tokens]) -> None:
-        self.begun.release()
-        assert self.open.wait(WAIT)
-
-    def busy(self, scheduler: Scheduler) -> Submission:
-        """Keep one worker of the scheduler in a run."""
-        submission = scheduler.submit(items(3))
-        assert self.begun.acquire(timeout=WAIT)
-        return submission
 
 
 @pytest.fixture
@@ -70,18 +25,6 @@ def gate() -> Iterator[Gate]:
     made = Gate()
     yield made
     made.open.set()
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def answers(submission: Submission) -> list[list[float]]:
-    return [logits.tolist() for logits in submission.future.result(WAIT)]
 
 
 def note_end(submission: Submission, length: int, ended: list[int]) -> None:
@@ -185,118 +128,6 @@ def test_a_stream_of_short_rows_starves_a_long_one_only_without_max_delay(max_de
     assert (before[0] < 100) is served
 
 
-def test_cancelled_rows_free_their_places_and_do_not_run(gate: Gate) -> None:
-    with Scheduler(gate, workers=1, queue_rows=4) as scheduler:
-        gate.busy(scheduler)
-        gone, kept = scheduler.submit(items(50, 60, 70)), scheduler.submit(items(8))
-        with pytest.raises(BusyError):
-            scheduler.submit(items(9))
-        assert gone.cancel()
-        assert scheduler.waiting == 1
-        scheduler.submit(items(9, 9, 9))
-        assert concurrent.futures.wait([gone.future], timeout=WAIT).done == {gone.future}
-        gate.open.set()
-        assert answers(kept) == [[8, 0, 0]]
-    assert not {50, 60, 70} & {length for batch in gate.batches for length in batch}
-
-
-def test_a_cancelled_run_s_answers_are_dropped_and_the_worker_goes_on(gate: Gate) -> None:
-    with Scheduler(gate, workers=1) as scheduler:
-        running = gate.busy(scheduler)
-        assert running.cancel()
-        gate.open.set()
-        assert answers(scheduler.submit(items(5))) == [[5, 0, 0]]
-        assert running.future.cancelled()
-
-
-def test_cancelling_what_is_done_changes_nothing() -> None:
-    with Scheduler(Echo()) as scheduler:
-        submission = scheduler.submit(items(5))
-        submission.future.result(WAIT)
-        assert not submission.cancel()
-        assert answers(submission) == [[5, 0, 0]]
-
-
-def test_a_request_whose_deadline_comes_before_its_turn_fails_and_does_not_run(gate: Gate) -> None:
-    clock = Clock()
-    with Scheduler(gate, workers=1, clock=clock) as scheduler:
-        gate.busy(scheduler)
-        late = scheduler.submit(items(50, 51), deadline=clock.now + 1.0)
-        soon = scheduler.submit(items(60), deadline=clock.now + 1.01)
-        clock.now += 1.0
-        gate.open.set()
-        with pytest.raises(DeadlineError, match="2 of its 2 rows"):
-            late.future.result(WAIT)
-        assert answers(soon) == [[60, 0, 0]]
-    assert late.queue_seconds == pytest.approx(1.0)
-    assert gate.batches == [[3], [60]]
-
-
-def test_rows_past_their_deadline_give_way_to_a_new_request(gate: Gate) -> None:
-    clock = Clock()
-    with Scheduler(gate, workers=1, clock=clock, queue_rows=2) as scheduler:
-        gate.busy(scheduler)
-        late = scheduler.submit(items(50, 51), deadline=clock.now + 1.0)
-        clock.now += 2.0
-        fresh = scheduler.submit(items(8, 8))
-        with pytest.raises(DeadlineError):
-            late.future.result(0)
-        assert late.queue_seconds == pytest.approx(2.0)
-        gate.open.set()
-        assert answers(fresh) == [[8, 0, 0], [8, 1, 0]]
-
-
-def test_a_deadline_does_not_stop_a_run_that_began_in_time(gate: Gate) -> None:
-    clock = Clock()
-    with Scheduler(gate, workers=1, clock=clock) as scheduler:
-        running = scheduler.submit(items(5), deadline=clock.now + 1.0)
-        assert gate.begun.acquire(timeout=WAIT)
-        clock.now += 5.0
-        gate.open.set()
-        assert answers(running) == [[5, 0, 0]]
-
-
-def test_a_full_queue_is_busy_for_as_long_as_the_measured_rate_needs(gate: Gate) -> None:
-    clock = Clock()
-    with Scheduler(gate, workers=1, clock=clock, queue_rows=10) as scheduler:
-        first = scheduler.submit(items(5, 5))
-        assert gate.begun.acquire(timeout=WAIT)
-        waiting = scheduler.submit(items(*[5] * 8))
-        with pytest.raises(BusyError, match="8 rows wait and 10 may, so 6 more") as unmeasured:
-            scheduler.submit(items(*[5] * 6))
-        assert unmeasured.value.retry_after == 1.0
-        waiting.cancel()
-        clock.now += 0.25  # two rows in a quarter of a second: eight a second
-        gate.open.set()
-        first.future.result(WAIT)
-        gate.open.clear()
-        gate.busy(scheduler)
-        scheduler.submit(items(*[5] * 8))
-        with pytest.raises(BusyError) as measured:
-            scheduler.submit(items(*[5] * 6))
-        assert measured.value.retry_after == pytest.approx(4 / 8.0)
-        gate.open.set()
-
-
-def test_a_request_that_never_fits_is_too_large() -> None:
-    with Scheduler(Echo(), max_tokens=64, queue_rows=4) as scheduler:
-        with pytest.raises(TooLarge, match="65 tokens; a batch may have 64"):
-            scheduler.submit(items(3, 65))
-        with pytest.raises(TooLarge, match="5 rows; 4 may wait"):
-            scheduler.submit(items(*[3] * 5))
-        assert answers(scheduler.submit(items(64))) == [[64, 0, 0]]
-
-
-def test_no_rows_give_no_answers() -> None:
-    with Scheduler(Echo()) as scheduler:
-        assert answers(scheduler.submit([])) == []
-
-
-def bad(tokens: Sequence[Tokens]) -> None:
-    if any(column[0, 0] == 99 for column in tokens):
-        raise ValueError("row 99")
-
-
 def test_a_row_that_fails_fails_its_own_request_only(gate: Gate) -> None:
     with Scheduler(gate, workers=1) as scheduler:
         gate.busy(scheduler)
@@ -351,32 +182,6 @@ def test_a_runner_that_forgets_a_row_is_an_error() -> None:
 
     with Scheduler(Forgetful()) as scheduler, pytest.raises(RuntimeError, match="0 answers for 1 rows"):
         scheduler.submit(items(5)).future.result(WAIT)
-
-
-def test_drain_finishes_what_is_queued_and_takes_nothing_new(gate: Gate) -> None:
-    scheduler = Scheduler(gate, workers=1)
-    gate.busy(scheduler)
-    submissions = [scheduler.submit(items(length)) for length in (5, 50, 500)]
-    assert not scheduler.drain(0.01)
-    assert scheduler.closing
-    with pytest.raises(ClosingError):
-        scheduler.submit(items(5))
-    gate.open.set()
-    assert scheduler.drain(WAIT)
-    assert [answers(each)[0][0] for each in submissions] == [5, 50, 500]
-    assert not any(thread.name.startswith("svfit-worker") for thread in threading.enumerate())
-
-
-def test_close_fails_what_waits_and_ends_what_runs(gate: Gate) -> None:
-    scheduler = Scheduler(gate, workers=1)
-    running, waiting = gate.busy(scheduler), scheduler.submit(items(5))
-    assert not scheduler.close(0.01)
-    with pytest.raises(ClosingError):
-        waiting.future.result(0)
-    gate.open.set()
-    assert answers(running) == [[3, 0, 0]]
-    assert scheduler.close(WAIT)
-    assert gate.batches == [[3]]
 
 
 def test_times_and_batches_are_told_request_by_request_and_batch_by_batch(gate: Gate) -> None:
@@ -448,20 +253,6 @@ def test_asyncio_gets_answers_and_errors() -> None:
         assert [rows[0][0] for rows in asyncio.run(ask(scheduler))] == list(range(1, 40))
         with pytest.raises(ValueError, match="row 99"):
             asyncio.run(await_submission(scheduler.submit([(row(5, 99), None)])))
-
-
-def test_cancelling_a_task_takes_its_rows_out_of_the_queue(gate: Gate) -> None:
-    async def hang_up(scheduler: Scheduler) -> None:
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.01):
-                await await_submission(scheduler.submit(items(50, 51)))
-
-    with Scheduler(gate, workers=1) as scheduler:
-        gate.busy(scheduler)
-        asyncio.run(hang_up(scheduler))
-        assert scheduler.waiting == 0
-        gate.open.set()
-    assert gate.batches == [[3]]
 
 
 def test_many_threads_that_submit_and_cancel_get_their_own_answers() -> None:
