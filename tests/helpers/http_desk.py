@@ -23,7 +23,7 @@ from serve.http.server import listen
 from serve.runtime import Runtime
 from serve.service import Service
 
-PATIENCE = 10.0  # seconds; far more than anything here takes
+PATIENCE = 30.0  # seconds; far more than anything here takes, on a busy machine too
 
 
 class Gate:

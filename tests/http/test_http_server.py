@@ -116,7 +116,7 @@ def test_it_is_live_while_it_loads_and_ready_once_it_has(site: Path, tmp_path: P
 
 
 def test_sigterm_finishes_what_is_under_way_takes_nothing_new_and_exits_with_0(site: Path, tmp_path: Path) -> None:
-    with running(site, tmp_path, run_seconds=1.0) as server, ThreadPoolExecutor() as pool:
+    with running(site, tmp_path, run_seconds=3.0) as server, ThreadPoolExecutor() as pool:
         url = server.wait_ready()
         host, port = url.partition("://")[2].split(":")
         asked = [pool.submit(ask, url, "/v1/predict", {"text": text}) for text in ("fan", "pump", "line again")]
