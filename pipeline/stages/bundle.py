@@ -10,7 +10,7 @@ from export.adapter import read_card
 from export.measure import measure, repeat_row
 from export.pack import MIN_SAMPLES, VariantFiles, write_bundle
 from pipeline.stages.context import Context, read_result
-from pipeline.stages.evaluate import Evaluation, as_rows
+from pipeline.stages.evaluate import Evaluation, as_rows, scalars
 from pipeline.stages.export import GRAPH, input_spec
 from serve.manifest import BaseSpec
 from serve.tokenize import Row
@@ -63,11 +63,6 @@ def bundle(context: Context, folder: Path) -> dict[str, Any]:
         path.rename(folder / path.name)
     shutil.rmtree(packed)
     return {"bundle": str(context.path("bundle")), "default": default, "variants": list(files)}
-
-
-def scalars(metrics: dict[str, Any]) -> dict[str, float]:
-    """The single numbers of a metrics document; per-class results stay in the report."""
-    return {key: value for key, value in metrics.items() if isinstance(value, int | float)}
 
 
 def _latency(context: Context, evaluation: Evaluation, files: dict[str, Path]) -> dict[str, dict[str, Any]]:

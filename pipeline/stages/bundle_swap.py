@@ -14,8 +14,9 @@ from export.pack import VariantFiles, write_bundle
 from export.swap.build import BACKBONE_FILE, FOLD_FILE, WEIGHTS_FILE
 from export.swap.draft import swap_spec
 from export.swap.inject import SIGMA
-from pipeline.stages.bundle import THREADS, sample_rows, scalars
+from pipeline.stages.bundle import THREADS, sample_rows
 from pipeline.stages.context import Context, read_result
+from pipeline.stages.evaluate import scalars
 from pipeline.stages.export import GRAPH
 from pipeline.stages.quantize_swap import Swapped
 from pipeline.stages.swap import ADAPTERS

@@ -86,6 +86,11 @@ class Evaluation:
         return self._tokenized[split]
 
 
+def scalars(metrics: dict[str, Any]) -> dict[str, float]:
+    """The single numbers of a metrics document; per-class results stay in the report."""
+    return {key: value for key, value in metrics.items() if isinstance(value, int | float)}
+
+
 def as_rows(split: Split) -> list[Row]:
     """The split's texts as a bundle takes them."""
     return [row[0] if len(row) == 1 else (row[0], row[1]) for row in split.texts]

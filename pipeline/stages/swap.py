@@ -25,7 +25,7 @@ from export.swap.moved import direction_energy
 from export.swap.price import price
 from export.swap.shapes import PROBES, Feeds
 from pipeline.stages.context import Context, read_result
-from pipeline.stages.evaluate import Evaluation
+from pipeline.stages.evaluate import Evaluation, scalars
 from pipeline.stages.export import GRAPH, input_spec
 from pipeline.stages.others import other_run
 from pipeline.stages.settle import settle
@@ -97,6 +97,9 @@ def swap(context: Context, folder: Path) -> dict[str, Any]:
     context.say("measuring fp32")
     rows = [_measured(task, draft, loaded[task.name], shares[task.name]) for task in tasks]
     for row in rows:
+        one = settled[row["name"]]
+        card = {**one.card, "metrics": {"validation": scalars(row["metrics"]["validation"])}}
+        replace(one, card=card).save(folder / ADAPTERS / row["name"])
         if row["drop"] > settings.swap_max_drop:
             context.say(
                 f"! {row['name']} loses {row['drop']:.2f} points of {row['metric']} (export.swap_max_drop:"
