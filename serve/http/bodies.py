@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -29,6 +30,11 @@ def parse(model: type[Model], body: bytes, forms: dict[str, str] | None = None) 
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
+        unknown = [str(item["loc"][0]) for item in error.errors() if item["type"] == "extra_forbidden"]
+        if unknown:
+            near = difflib.get_close_matches(unknown[0], model.model_fields, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(model.model_fields)}"
+            raise InputError(f"{unknown[0][:80]}: unknown key; {hint}") from None
         places = [item["loc"] for item in error.errors() if item["type"] != "missing"]
         wrong = {place[0]: [part for part in place[1:] if isinstance(part, int)] for place in places if place}
         for field in (forms or {}).keys() & wrong.keys():

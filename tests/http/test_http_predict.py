@@ -77,7 +77,7 @@ def test_the_request_id_is_echoed_in_head_and_body_and_made_where_none_is_given(
         ('{"text": "a", "adapter": [null, 3]}', "adapter: must be a name"),
         ('{"text": "a", "top": 0}', "top: should be greater than or equal to 1 (got 0)"),
         ('{"text": "a", "probabilities": "yes"}', "probabilities: should be a valid boolean"),
-        ('{"text": "a", "adaptor": "x"}', "adaptor: unknown key"),
+        ('{"text": "a", "adaptor": "x"}', "adaptor: unknown key; did you mean adapter?"),
         ('{"text": []}', "no rows"),
         ('{"text": ["a", "b"], "adapter": ["alpha"]}', "1 adapters for 2 rows"),
         ('{"text": [["a", "b"]]}', "row 1: adapter alpha@1 takes one text a row (got 2)"),
