@@ -81,7 +81,7 @@ class ServeConfig:
         default=None, metadata=_key(_text, "Which precision answers, fp32 or int8. The bundle's default unless given.")
     )
     threads: int | None = field(
-        default=None, metadata=_key(_whole(1, 1024), "CPU threads of a computation. onnxruntime's choice unless given.")
+        default=None, metadata=_key(_whole(1, 1024), "CPU threads of a batch. Cores divided by workers unless given.")
     )
     max_body_mb: float = field(
         default=16.0, metadata=_key(_number(0.001, 4096), "Largest body of a request, in MB; above it is 413.")

@@ -24,6 +24,7 @@ from serve.errors import UsageError
 from serve.http.app import create_app
 from serve.http.exchange import Exchange
 from serve.http.logs import Log, LogHandler
+from serve.machine import cores
 from serve.runtime import Runtime
 from serve.service import Service
 
@@ -148,7 +149,7 @@ def _load(bundle: Path, config: ServeConfig) -> Runtime:
         Bundle.open(bundle),
         state=config.state,
         variant=config.variant,
-        threads=config.threads,
+        threads=config.threads or max(1, cores() // config.workers),  # more would wait for each other
         adapters_mb=config.adapters_mb,
         promote=config.promote,
         promote_mb=config.promote_mb,
