@@ -41,7 +41,9 @@ if TYPE_CHECKING:
     help="Override a setting, such as max_rows=64. Repeatable.",
 )
 @click.option("--variant", metavar="NAME", help="Which precision answers, fp32 or int8. [default: the bundle's]")
-@click.option("--threads", type=click.IntRange(min=1), metavar="N", help="CPU threads of a batch. [default: cores by workers]")
+@click.option(
+    "--threads", type=click.IntRange(min=1), metavar="N", help="CPU threads of a batch. [default: cores by workers]"
+)
 @common_options
 def serve(
     bundle: Path,
