@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from export.swap.cut import HEAD_FILE, cut
-from export.swap.inject import SIGMA, LayerPlan, folded_weights, inject
+from export.swap.inject import SIGMA, LayerPlan, folded_weights, inject, one_weight
 from export.swap.shapes import Feeds, probe
 from export.swap.weights import Place, point, write_weights
 from serve.files import write_bytes
@@ -56,6 +56,7 @@ def build_swap(
 
     shapes = probe(base, probes)
     parts = cut(base, whole, plans, shapes)
+    one_weight(parts.backbone, list(plans))
     plain = onnx_ir.to_proto(parts.backbone)
     folded = {name for name, _ in folded_weights(parts.backbone, list(plans)).values()}
     layers = inject(parts.backbone, plans, shapes)
@@ -63,6 +64,7 @@ def build_swap(
     shared = _arrays(backbone, folded) | {
         name: value for name, value in _arrays(plain, set()).items() if name not in folded
     }
+    shared |= {layer.base: plans[layer.name].s for layer in layers if layer.form == "factored"}
     places = write_weights(folder / WEIGHTS_FILE, shared)
     # a weight that only its factors make is handed over by whoever folds; its place is read by no one
     nowhere = {name: (0, _bytes(plain, name)) for name in folded if name not in places}

@@ -53,6 +53,8 @@ def inject(model: onnx_ir.Model, plans: Mapping[str, LayerPlan], shapes: Shapes)
     layers in the order of the specs returned. Raises InputError for a layer that isn't in the graph, or whose tensors
     don't let rows be told apart.
     """
+    from onnx_ir.passes.common import RemoveUnusedNodesPass
+
     graph = model.graph
     nodes = _runs(graph, plans)
     groups = _groups(nodes, plans)
@@ -61,7 +63,7 @@ def inject(model: onnx_ir.Model, plans: Mapping[str, LayerPlan], shapes: Shapes)
         raise InputError("a swappable graph needs at least one direction; raise export.swap_budget")
     weights = {layer: _weight(runs[0]) for layer, runs in nodes.items()}
     inputs = {node: str(node.inputs[0].name) for runs in nodes.values() for node in runs if node.inputs[0] is not None}
-    surgeon = _Surgeon(graph, shapes, inputs, [sum(len(plans[name].kept) for name in group.layers) for group in groups])
+    surgeon = _Surgeon(graph, shapes, inputs, [_own(group, plans) for group in groups])
     specs: list[LayerSpec] = []
     for place, group in enumerate(groups):
         specs += surgeon.operate(place, group, plans, weights)
@@ -69,7 +71,34 @@ def inject(model: onnx_ir.Model, plans: Mapping[str, LayerPlan], shapes: Shapes)
         if plans[layer].form == "untouched":
             specs.append(LayerSpec(layer, plans[layer].rank, (), "untouched", "", 0, "", weight, weight, transposed))
     graph.sort()
+    RemoveUnusedNodesPass()(model)  # the weights that factors replace
     return specs
+
+
+def _own(group: _Group, plans: Mapping[str, LayerPlan]) -> Floats:
+    """What sigma is added to, for the group's part of it: `s` where `W` is gone, zeros where it is still there."""
+    return np.concatenate(
+        [plans[name].s if plans[name].form == "factored" else np.zeros_like(plans[name].s) for name in group.layers]
+    )
+
+
+def one_weight(model: onnx_ir.Model, layers: Sequence[str]) -> None:
+    """Let all runs of a layer take one initializer: a trace may leave a copy of the weight for each of them.
+
+    Raises InputError where a later run's weight is another one.
+    """
+    from onnx_ir.passes.common import RemoveUnusedNodesPass
+
+    for layer, runs in _runs(model.graph, layers).items():
+        first = runs[0].inputs[1]
+        for run in runs[1:]:
+            value = run.inputs[1]
+            if value is first:
+                continue
+            if not _same(first, value):
+                raise InputError(f"{run.name}: takes another weight than {layer}; it can't be swapped; export merged")
+            run.replace_input_with(1, first)
+    RemoveUnusedNodesPass()(model)
 
 
 def folded_weights(model: onnx_ir.Model, layers: Sequence[str]) -> dict[str, tuple[str, bool]]:
@@ -115,25 +144,35 @@ def _weight(node: onnx_ir.Node) -> tuple[str, bool]:
     return str(value.name), not (node.op_type == "Gemm" and _attribute(node, "transB", 0))
 
 
+def _same(one: onnx_ir.Value | None, other: onnx_ir.Value | None) -> bool:
+    """Whether both hold the same numbers."""
+    a, b = (None if value is None else value.const_value for value in (one, other))
+    return a is not None and b is not None and np.array_equal(a.numpy(), b.numpy())
+
+
 def _attribute(node: onnx_ir.Node, name: str, default: float) -> Any:
     found = node.attributes.get(name)
     return default if found is None else found.value
 
 
 class _Surgeon:
-    """Holds the graph, what each product took before the surgery (`inputs`, by name), and `sigma` split by groups."""
+    """Holds the graph, what each product took before the surgery (`inputs`, by name), and `sigma` split by groups.
+
+    `own` is what each group adds to its part of sigma: `s` or zeros. One addition makes the scales of all layers.
+    """
 
     def __init__(
-        self, graph: onnx_ir.Graph, shapes: Shapes, inputs: Mapping[onnx_ir.Node, str], sizes: list[int]
+        self, graph: onnx_ir.Graph, shapes: Shapes, inputs: Mapping[onnx_ir.Node, str], own: Sequence[Floats]
     ) -> None:
         import onnx_ir
 
-        self.graph, self.shapes, self.inputs, self.sizes = graph, shapes, inputs, sizes
+        self.graph, self.shapes, self.inputs = graph, shapes, inputs
         self.ids = graph.inputs[0]
-        zeros = np.zeros((1, sum(sizes)), dtype=np.float32)
+        self.sizes, self.own = [len(part) for part in own], np.concatenate(own)[None]
+        zeros = np.zeros_like(self.own)
         self.sigma = onnx_ir.Value(
             name=SIGMA,
-            shape=onnx_ir.Shape(["adapters", sum(sizes)]),
+            shape=onnx_ir.Shape(["adapters", zeros.shape[1]]),
             type=onnx_ir.TensorType(onnx_ir.DataType.FLOAT),
             const_value=onnx_ir.tensor(zeros, name=SIGMA),
         )
@@ -175,9 +214,8 @@ class _Surgeon:
         if kind == "tokens":
             x = self.make("Reshape", [x, self._by_row(shape[1])])
             rank = 3
-        scaled = self._scaled(
-            place, rank, self.make("MatMul", [x, down], name=f"{nodes[0].name}.svfit.down"), plans, nodes
-        )
+        h = self.make("MatMul", [x, down], name=f"{nodes[0].name}.svfit.down")
+        scaled = self._scaled(place, rank, h, plans)
         for node, plan, value in zip(nodes, plans, scaled, strict=True):
             layer = layer_of(str(node.name))
             up = self.constant(f"{layer}.svfit.B", plan.B)
@@ -189,24 +227,23 @@ class _Surgeon:
             if kind == "fixed":
                 follow(self.graph, result, node.outputs[0], self.shapes, self.sigma)
 
-    def _scaled(
-        self, place: int, rank: int, h: onnx_ir.Value, plans: list[LayerPlan], nodes: list[onnx_ir.Node]
-    ) -> list[onnx_ir.Value]:
-        """`(x A) ∘ sigma` of each layer of a group."""
-        sigma = self._sigma(rank)[place]
-        if plans[0].form == "factored":
-            s = self.constant(f"{layer_of(str(nodes[0].name))}.svfit.s", plans[0].s)
-            sigma = self.make("Add", [s, sigma])
-        moved = self.make("Mul", [h, sigma])
+    def _scaled(self, place: int, rank: int, h: onnx_ir.Value, plans: list[LayerPlan]) -> list[onnx_ir.Value]:
+        """`(x A) ∘ sigma`, or `(x A) ∘ (s + sigma)`, of each layer of a group."""
+        moved = self.make("Mul", [h, self._scales(rank)[place]])
         if len(plans) == 1:
             return [moved]
         sizes = np.array([len(plan.kept) for plan in plans], dtype=np.int64)
         return self.split(moved, self.constant(f"svfit.sizes.{'.'.join(map(str, sizes))}", sizes))
 
-    def _sigma(self, rank: int) -> list[onnx_ir.Value]:
-        """`sigma` by groups, `(b, 1, ..., k)` of the given rank."""
+    def _scales(self, rank: int) -> list[onnx_ir.Value]:
+        """`sigma` and what is added to it, by groups, each `(b, 1, ..., k)` of the given rank."""
         if rank not in self._split:
             value = self.sigma
+            if self.own.any():
+                if "svfit.scales" not in self._made:
+                    own = self.constant("svfit.own", self.own)
+                    self._made["svfit.scales"] = self.make("Add", [self.sigma, own])
+                value = self._made["svfit.scales"]
             if rank > 2:
                 axes = self.constant(f"svfit.axes.{rank}", np.arange(1, rank - 1, dtype=np.int64))
                 value = self.make("Unsqueeze", [value, axes])
