@@ -70,20 +70,27 @@ class Evaluation:
         places = np.linspace(0, max(0, len(rows) - batch), count).astype(int)
         return [self.tokenizer(rows[start : start + batch]) for start in places]
 
+    def answers(self, graph: Graph, split: Split) -> npt.NDArray[np.float32]:
+        """The logits of any rows of the run, float32 (rows, outputs), in their order."""
+        return self._run(graph, self._tokenize(split), len(split.labels))
+
     def _logits(self, graph: Graph, split: str) -> npt.NDArray[np.float32]:
+        if split not in self._tokenized:
+            self._tokenized[split] = self._tokenize(self.splits[split])
+        return self._run(graph, self._tokenized[split], len(self.splits[split].labels))
+
+    def _run(self, graph: Graph, batches: Batches, rows: int) -> npt.NDArray[np.float32]:
         session = GraphSession(graph, self.inputs, self.output) if isinstance(graph, Path) else graph
-        logits = np.empty((len(self.splits[split].labels), self.output.width), dtype=np.float32)
-        for places, feeds in self._batches(split):
+        logits = np.empty((rows, self.output.width), dtype=np.float32)
+        for places, feeds in batches:
             logits[places] = session.run(feeds)
         return logits
 
-    def _batches(self, split: str) -> Batches:
-        if split not in self._tokenized:
-            rows = as_rows(self.splits[split])
-            order = np.argsort([_length(row) for row in rows], kind="stable")
-            places = [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
-            self._tokenized[split] = [(place, self.tokenizer([rows[index] for index in place])) for place in places]
-        return self._tokenized[split]
+    def _tokenize(self, split: Split) -> Batches:
+        rows = as_rows(split)
+        order = np.argsort([_length(row) for row in rows], kind="stable")
+        places = [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
+        return [(place, self.tokenizer([rows[index] for index in place])) for place in places]
 
 
 def scalars(metrics: dict[str, Any]) -> dict[str, float]:

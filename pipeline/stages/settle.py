@@ -1,4 +1,4 @@
-"""Settling: an adapter that lost directions to a graph's budget trains on for a little with those that are left."""
+"""Settling: an adapter that lost directions to a graph's budget learns with those left to answer as it did with all."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ import torch
 from export.adapter import Adapter
 from pipeline.data import Split
 from pipeline.stages.context import Context
+from pipeline.stages.evaluate import Evaluation
+from pipeline.stages.export import GRAPH, input_spec
 from pipeline.stages.finetune import plan
 from pipeline.stages.unfolded import NAME, with_adapter
 from pipeline.train.fit import fit
-from pipeline.train.metrics import headline
+from pipeline.train.metrics import IMITATION
 from pipeline.train.rows import Rows
 from pipeline.train.scale import Scale, output_layer
 
@@ -24,7 +26,10 @@ RATE = 1 / 3  # of the rates that the adapter was trained with: it is near its g
 def settle(context: Context, adapter: Adapter, kept: Mapping[str, Sequence[int]], epochs: int) -> Adapter:
     """The adapter with zeros off `kept`, after `epochs` passes over its training rows (0: only cut).
 
-    It learns at a third of its rates, on a schedule of its own. The card's `settled` says so.
+    What it learns are the logits of its own merged graph at full rank (`export/model.onnx`), by their mean squared
+    difference (logit matching: Ba and Caruana, arXiv 1312.6184): so it keeps its answers also where labels would pull
+    it on, as they do on rows that belong to no class. Without dropout, as those logits were computed without it; at a
+    third of its rates, on a schedule of its own. The card's `settled` says so.
     """
     config, card = context.config, dict(adapter.card)
     card["settled"] = {"epochs": epochs, "directions": sum(len(places) for places in kept.values())}
@@ -34,24 +39,32 @@ def settle(context: Context, adapter: Adapter, kept: Mapping[str, Sequence[int]]
         return svfit.export(NAME, card)
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
-    task = card["task"]
-    last = output_layer(svfit.model, svfit.whole) if task == "text-regression" else None
+    for module in svfit.model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    evaluation = Evaluation(context, input_spec(context))
+    last = output_layer(svfit.model, svfit.whole) if card["task"] == "text-regression" else None
     scale = Scale.of(context.dataset.train.labels) if last is not None else None
     if scale is not None and last is not None:
         scale.take_from(last)
 
     def rows(split: Split) -> Rows:
-        labels = split.labels if scale is None else scale.apply(split.labels)
-        return Rows(loaded.tokenizer, split.texts, labels, card["max_length"])
+        answers = evaluation.answers(context.path("export") / GRAPH, split)
+        targets = answers.tolist() if answers.shape[1] > 1 else answers[:, 0].tolist()
+        if scale is not None:
+            targets = scale.apply(targets)
+        return Rows(loaded.tokenizer, split.texts, targets, card["max_length"])
 
     slower = dataclasses.replace(
-        plan(context, headline(task, config.train.metric)),
+        plan(context, "loss"),
         epochs=epochs,
         learning_rate=config.train.learning_rate * RATE,
         head_learning_rate=config.train.head_learning_rate * RATE,
         checkpoint=False,
         early_stopping=0,
         max_steps=0,
+        class_weights=False,
+        label_smoothing=0.0,
     )
     folder = context.folder / ".settling"
     try:
@@ -60,7 +73,7 @@ def settle(context: Context, adapter: Adapter, kept: Mapping[str, Sequence[int]]
             loaded.tokenizer,
             rows(context.dataset.train),
             rows(context.dataset.validation),
-            task=task,
+            task=IMITATION,
             plan=slower,
             folder=folder,
             console=context.console,

@@ -24,6 +24,7 @@ from export.swap.inject import LayerPlan
 from export.swap.moved import direction_energy
 from export.swap.price import price
 from export.swap.shapes import PROBES, Feeds
+from pipeline.model.load import load_merged
 from pipeline.stages.context import Context, read_result
 from pipeline.stages.evaluate import Evaluation, scalars
 from pipeline.stages.export import GRAPH, input_spec
@@ -192,7 +193,10 @@ def _base_graph(task: Task) -> tuple[onnx.ModelProto, dict[str, int | None], lis
     for layer in svfit.layers.values():
         layer.delta["default"].data.zero_()
     svfit.fold("default")
-    model: Any = svfit.merged().eval()
+    plain: Any = svfit.merged()
+    with tempfile.TemporaryDirectory() as temporary:  # read as stage `export` reads it, so that the graphs are alike
+        plain.save_pretrained(temporary)
+        model: Any = load_merged(Path(temporary))
     sample = run.dataset.validation
     rows = Rows(loaded.tokenizer, sample.texts[:2], sample.labels[:2], adapter.card["max_length"])
     encoded = Collator(loaded.tokenizer, adapter.card["task"])([rows[index] for index in range(len(rows))])

@@ -20,8 +20,14 @@ HIGHER_IS_BETTER = {
 }
 
 
+IMITATION = "imitation"
+"""The task of giving another model's logits: targets are `(rows, outputs)`, and the loss says all."""
+
+
 def score(task: str, logits: NDArray[np.float32], targets: Sequence[float]) -> dict[str, float]:
     """The scalar metrics of `logits (rows, outputs)` against `targets (rows,)` (class indices, or numbers)."""
+    if task == IMITATION:
+        return {}
     if task == "text-regression":
         return _score_numbers(logits[:, 0].astype(np.float64), np.asarray(targets, dtype=np.float64))
     truth, guess = np.asarray(targets, dtype=np.int64), logits.argmax(-1)

@@ -9,6 +9,8 @@ import torch
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
+from pipeline.train.metrics import IMITATION
+
 Texts = Sequence[tuple[str, ...]]
 
 
@@ -30,7 +32,7 @@ class Rows(Dataset[dict[str, Any]]):
     """Tokenized rows with their labels, not padded: the sampler groups rows of like length."""
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, texts: Texts, labels: Sequence[float], max_length: int
+        self, tokenizer: PreTrainedTokenizerBase, texts: Texts, labels: Sequence[Any], max_length: int
     ) -> None:
         self.encoded = tokenize(tokenizer, texts, max_length)
         self.labels = list(labels)
@@ -43,11 +45,11 @@ class Rows(Dataset[dict[str, Any]]):
 
 
 class Collator:
-    """Pads a batch to its longest row; labels become int64 classes or float32 numbers."""
+    """Pads a batch to its longest row; labels become int64 classes, or float32 numbers (or logits, a row each)."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, task: str) -> None:
         self.tokenizer = tokenizer
-        self.dtype = torch.float32 if task == "text-regression" else torch.int64
+        self.dtype = torch.float32 if task in ("text-regression", IMITATION) else torch.int64
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         inputs = [{key: value for key, value in row.items() if key != "labels"} for row in rows]
