@@ -5,8 +5,8 @@
 
 Runs banking77 and clinc150 with the defaults, banking77 with export.mode = swappable and clinc150's adapter along.
 Prints accuracy on the test rows, merged alone and shared, and latency as a ratio, swappable over merged, in fp32 and
-in int8: both graphs take turns on the same rows, sigma fed for the batch and by row. Keeps the numbers in
-benchmarks/results/swappable.json.
+in int8: the graphs take turns on the same rows, sigma fed for the batch and by row, and folded in (promoted). Keeps
+the numbers in benchmarks/results/swappable.json.
 """
 
 from __future__ import annotations
@@ -20,15 +20,14 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from export.measure import repeat_row
 from pipeline.config import load
 from pipeline.stages.runner import run
 from serve.adapter import LoadedAdapter, read_adapter
 from serve.bundle import Bundle
-from serve.engine import Engine
+from serve.engine import Engine, MergedEngine
 from serve.files import write_json
 from serve.machine import describe
-from serve.session import open_session
+from serve.promoted import PromotedSession
 from serve.tokenize import TextTokenizer
 
 HERE = Path(__file__).parent
@@ -65,17 +64,22 @@ def times(first: Path, merged: Path) -> list[dict[str, Any]]:
     for variant in ("fp32", "int8"):
         for threads in (1, 2):
             engine = Engine(bundle, tokenizer, variant, threads=threads)
-            session = open_session(plain, variant, threads=threads)
+            alone = MergedEngine(plain, tokenizer, variant, threads=threads)
             for batch in (1, 16):
                 tokens = [tokenizer.encode(text)] * batch
                 one: list[LoadedAdapter] = [adapters[0]] * batch
                 mixed = [adapters[place % len(adapters)] for place in range(batch)]
-                feeds = repeat_row(tokenizer([text]), batch)
-                works = {
-                    "merged": lambda session=session, feeds=feeds: session.run(feeds),
+                promoted = None
+                works: dict[str, Any] = {
+                    "merged": lambda alone=alone, tokens=tokens, one=one: alone.run(tokens, one),
                     "shared": lambda engine=engine, tokens=tokens, one=one: engine.run(tokens, one),
                     "mixed": lambda engine=engine, tokens=tokens, mixed=mixed: engine.run(tokens, mixed),
                 }
+                if variant == "fp32":
+                    promoted = PromotedSession(bundle, adapters[0].sigma, threads=threads)
+                    works["promoted"] = lambda engine=engine, tokens=tokens, one=one, promoted=promoted: engine.run(
+                        tokens, one, promoted.run
+                    )
                 seconds = turns(works)
                 rows.append(
                     {
@@ -86,6 +90,8 @@ def times(first: Path, merged: Path) -> list[dict[str, Any]]:
                         "merged_ms": round(1000 * seconds["merged"], 3),
                         "ratio": round(seconds["shared"] / seconds["merged"], 3),
                         "ratio_mixed": round(seconds["mixed"] / seconds["merged"], 3),
+                        "ratio_promoted": round(seconds["promoted"] / seconds["merged"], 3) if promoted else None,
+                        "promoted_differs": differs(works) if promoted else None,
                     }
                 )
     return rows
@@ -103,6 +109,11 @@ def turns(works: dict[str, Any]) -> dict[str, float]:
     return {name: float(np.median(values)) for name, values in taken.items()}
 
 
+def differs(works: dict[str, Any]) -> float:
+    """Largest difference of a logit between the promoted session and the swappable graph."""
+    return max(float(np.abs(a - b).max()) for a, b in zip(works["promoted"](), works["shared"](), strict=True))
+
+
 def table(result: dict[str, Any]) -> str:
     """Markdown: accuracy by adapter, then latency."""
     swap = result["swap"]
@@ -117,11 +128,11 @@ def table(result: dict[str, Any]) -> str:
         "",
         f"{swap['directions']:,} directions carried.",
         "",
-        "| variant | threads | batch | merged | swappable / merged | every row another adapter / merged |",
-        "|---|---|---|---|---|---|",
+        "| variant | threads | batch | merged | swappable / merged | both adapters / merged | promoted / merged |",
+        "|---|---|---|---|---|---|---|",
         *(
             f"| {row['variant']} | {row['threads']} | {row['batch']} | {row['merged_ms']:.2f} ms | {row['ratio']:.3f} "
-            f"| {row['ratio_mixed']:.3f} |"
+            f"| {row['ratio_mixed']:.3f} | {row['ratio_promoted'] or '–'} |"
             for row in result["times"]
         ),
         "",
