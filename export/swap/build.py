@@ -59,7 +59,7 @@ def build_swap(
     one_weight(parts.backbone, list(plans))
     plain = onnx_ir.to_proto(parts.backbone)
     folded = {name for name, _ in folded_weights(parts.backbone, list(plans)).values()}
-    layers = inject(parts.backbone, plans, shapes)
+    layers = inject(parts.backbone, plans, parts.shapes)
     backbone = onnx_ir.to_proto(parts.backbone)
     shared = _arrays(backbone, folded) | {
         name: value for name, value in _arrays(plain, set()).items() if name not in folded

@@ -22,12 +22,13 @@ FEATURES = "features"
 
 @dataclass(frozen=True)
 class Cut:
-    """`backbone` gives `outputs`, which the `head` takes as `spec` says."""
+    """`backbone` gives `outputs`, which the `head` takes as `spec` says; `shapes` knows their new names too."""
 
     backbone: onnx_ir.Model
     head: onnx_ir.Model
     outputs: tuple[str, ...]
     spec: HeadSpec
+    shapes: Shapes
 
 
 def cut(
@@ -66,7 +67,8 @@ def cut(
     for value in features:
         if shapes.kind(str(value.name)) != "rows":
             raise InputError(
-                f"the cut would go through {value.name} {shapes.example(str(value.name))}, not batch first"
+                f"the cut would go through {value.name} {shapes.example(str(value.name))}, not batch first;"
+                " train other modules whole (adapter.head_modules), or export merged"
             )
     renamed = {str(value.name): FEATURES + (f"_{place}" if place else "") for place, value in enumerate(features)}
     _keep(backbone, renamed, shapes)
@@ -74,7 +76,7 @@ def cut(
     weights = _head(head, renamed, kept, whole, shapes)
     output = str(head.graph.outputs[0].name)
     spec = HeadSpec(name, HEAD_FILE, (*renamed.values(), *kept), output, weights)
-    return Cut(backbone, head, tuple(renamed.values()), spec)
+    return Cut(backbone, head, tuple(renamed.values()), spec, shapes.renamed(renamed))
 
 
 def layer_of(name: str) -> str:
@@ -93,7 +95,10 @@ def _held(graph: onnx_ir.Graph, whole: Collection[str]) -> list[onnx_ir.Value]:
     for name in whole:
         values = [graph.initializers[key] for key in (name, f"{name}.T") if key in graph.initializers]
         if not values:
-            raise InputError(f"the adapter trains {name} whole, which the exported graph doesn't hold")
+            raise InputError(
+                f"the adapter trains {name} whole, which the exported graph doesn't hold as it is;"
+                " train other modules whole (adapter.head_modules), or export merged"
+            )
         found += values
     return found
 

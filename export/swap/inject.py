@@ -275,7 +275,7 @@ class _Surgeon:
         bias = node.inputs[2] if len(node.inputs) > 2 else None
         if bias is not None:
             value = self.make("Add", [value, bias])
-        node.outputs[0].replace_all_uses_with(value, replace_graph_outputs=True)
+        self._redirect(node.outputs[0], value)
         self.graph.remove(node, safe=True)
         return value
 

@@ -44,9 +44,13 @@ class Shapes:
         """The tensor's shape at the first probe."""
         return self.found[name][0]
 
+    def renamed(self, names: Mapping[str, str]) -> Shapes:
+        """The same with some tensors known under a further name, old → new."""
+        return Shapes(self.sizes, {**self.found, **{new: self.found[old] for old, new in names.items()}})
+
 
 def probe(model: onnx.ModelProto, batches: Sequence[Feeds]) -> Shapes:
-    """Run `model` on batches of at least two sizes and lengths (`PROBES`), and note every node output's shape.
+    """Run `model` on batches of at least two sizes and lengths (`PROBES`), and note the shape of all it holds.
 
     Some rows should be padded: a graph that drops padding shows it here. Raises InputError where it can't be run.
     """
@@ -72,4 +76,5 @@ def probe(model: onnx.ModelProto, batches: Sequence[Feeds]) -> Shapes:
     sizes = tuple((int(feeds[first].shape[0]), int(feeds[first].shape[1])) for feeds in batches)
     found = {name: tuple(np.shape(answer[place]) for answer in answers) for place, name in enumerate(names)}
     found |= {name: tuple(feeds[name].shape for feeds in batches) for name in batches[0]}
+    found |= {str(entry.name): (tuple(entry.dims),) * len(batches) for entry in model.graph.initializer}
     return Shapes(sizes, found)
