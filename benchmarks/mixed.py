@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from common import small_adapters, texts, turns
 
-from serve.adapter import read_adapter
+from serve.adapters.adapter import read_adapter
 from serve.bundle import Bundle
 from serve.engine import Engine
 from serve.files import write_json

@@ -27,7 +27,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from common import texts, turns
 
-from serve.adapter import read_adapter
+from serve.adapters.adapter import read_adapter
 from serve.bundle import Bundle
 from serve.engine import Engine
 from serve.files import write_json

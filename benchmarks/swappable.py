@@ -22,12 +22,12 @@ from rich.console import Console
 
 from pipeline.config import load
 from pipeline.stages.runner import run
-from serve.adapter import LoadedAdapter, read_adapter
+from serve.adapters.adapter import LoadedAdapter, read_adapter
 from serve.bundle import Bundle
 from serve.engine import Engine, MergedEngine
 from serve.files import write_json
 from serve.machine import describe
-from serve.promoted import PromotedSession
+from serve.promotion.promoted import PromotedSession
 from serve.tokenize import TextTokenizer
 
 HERE = Path(__file__).parent

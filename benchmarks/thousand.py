@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from common import small_adapters, texts
 
-from serve.batching import Scheduler
+from serve.batching.scheduler import Scheduler
 from serve.errors import NotFound
 from serve.files import write_json
 from serve.machine import describe

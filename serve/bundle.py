@@ -17,7 +17,7 @@ from serve.manifest import FileEntry, Manifest, manifest_digest
 MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
 SAMPLES = "samples.json"
-STATE = "state"  # folder of a swappable bundle that is not sealed: adapters that came later, serve.registry
+STATE = "state"  # folder of a swappable bundle that is not sealed: adapters that came later, serve.adapters.registry
 MAX_MANIFEST_BYTES = 4 * 2**20
 MAX_FILES = 10_000
 

@@ -11,13 +11,13 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from serve.adapters.listing import Pinned
+from serve.adapters.shelf import Ref, Shelf
 from serve.answers import Answer, checked_row, decide
 from serve.bundle import Bundle
 from serve.engine import Answering, Backbone, Engine, MergedEngine, not_finite
 from serve.errors import InputError, UsageError
-from serve.listing import Pinned
-from serve.promote import Policy, Promoter
-from serve.shelf import Ref, Shelf
+from serve.promotion.promote import Policy, Promoter
 from serve.tokenize import Row, TextTokenizer, Tokens
 
 Logits = NDArray[np.float32]

@@ -12,11 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Literal, ParamSpec, Protocol, TypeVar
 
 from serve.access import Access
+from serve.adapters.listing import Pinned
 from serve.answers import Answer
-from serve.batching import Scheduler
+from serve.batching.scheduler import Scheduler
 from serve.config import ServeConfig
 from serve.errors import ClosingError, DeadlineError, InputError, SvfitError, TooLarge
-from serve.listing import Pinned
 from serve.runtime import Runtime
 from serve.tokenize import Row, Tokens
 

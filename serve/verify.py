@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from serve.adapter import read_adapter
+from serve.adapters.adapter import read_adapter
 from serve.bundle import Bundle
 from serve.engine import open_default
 from serve.errors import GateError

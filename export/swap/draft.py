@@ -7,7 +7,7 @@ from pathlib import Path
 
 from export.swap.build import BACKBONE_FILE, FOLD_FILE, WEIGHTS_FILE, SwapFiles
 from export.swap.inject import SIGMA
-from serve.adapter import LoadedAdapter, read_adapter
+from serve.adapters.adapter import LoadedAdapter, read_adapter
 from serve.bundle import Bundle
 from serve.engine import AdapterSession, Engine
 from serve.manifest import BaseSpec, Created, FileEntry, InputSpec, Manifest, MeasuredOn, OutputSpec, Variant

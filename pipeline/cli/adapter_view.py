@@ -10,8 +10,8 @@ import click
 from pipeline.cli.output import show
 
 if TYPE_CHECKING:
-    from serve.registry import Registry
-    from serve.versions import VersionRecord
+    from serve.adapters.registry import Registry
+    from serve.adapters.versions import VersionRecord
 
 SCORES = ("accuracy", "pearson", "spearman", "macro_f1")  # the first that an adapter has is listed
 

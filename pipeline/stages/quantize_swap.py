@@ -20,7 +20,7 @@ from pipeline.stages.context import Context, read_result
 from pipeline.stages.export import GRAPH
 from pipeline.stages.others import other_run
 from pipeline.stages.swap import ADAPTERS, Task
-from serve.adapter import LoadedAdapter
+from serve.adapters.adapter import LoadedAdapter
 from serve.files import write_json
 from serve.manifest import BaseSpec, InputSpec
 from serve.swap import HeadSpec, LayerSpec

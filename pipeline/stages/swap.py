@@ -33,11 +33,11 @@ from pipeline.stages.settle import settle
 from pipeline.stages.swap_checks import check_swap
 from pipeline.stages.unfolded import with_adapter
 from pipeline.train.rows import Collator, Rows
+from serve.adapters.native import write_native
+from serve.adapters.versions import checked_name
 from serve.errors import GateError, InputError, UsageError
 from serve.files import write_json
 from serve.manifest import BaseSpec, InputSpec
-from serve.native import write_native
-from serve.versions import checked_name
 
 ADAPTERS = "adapters"
 CALIBRATION = 16  # batches of real rows, for the energies

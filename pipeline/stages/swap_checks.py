@@ -15,7 +15,7 @@ from export.swap.draft import Draft
 from pipeline.stages.context import Context
 from pipeline.stages.evaluate import as_rows
 from pipeline.stages.unfolded import with_adapter
-from serve.adapter import LoadedAdapter
+from serve.adapters.adapter import LoadedAdapter
 from serve.errors import GateError
 from serve.tokenize import Tokens
 

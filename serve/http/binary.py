@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 from pydantic_core import to_json
 
 from serve.errors import InputError
-from serve.oip import InferRequest, InferResponse
-from serve.oip_tensors import OutputTensor, TextTensor, check_parameters, from_json, from_raw
+from serve.oip.infer import InferRequest, InferResponse
+from serve.oip.tensors import OutputTensor, TextTensor, check_parameters, from_json, from_raw
 
 T = TypeVar("T")
 HEADER = "Inference-Header-Content-Length"

@@ -8,13 +8,13 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request, Response
 
-from serve import oip_models
 from serve.http import repository
 from serve.http.binary import HEADER, read_request, write_response
 from serve.http.limits import timeout_seconds
 from serve.http.protocol import ProtocolRoute, check_plain, responses
-from serve.oip import infer
-from serve.oip_models import ModelInfo, ServerInfo
+from serve.oip import models
+from serve.oip.infer import infer
+from serve.oip.models import ModelInfo, ServerInfo
 from serve.service import Service
 
 SMALL_BODY = 64 * 2**10
@@ -57,7 +57,7 @@ def routes(service: Service) -> APIRouter:
 
     @router.get("", summary="Server metadata", responses=responses())
     async def server() -> ServerInfo:
-        return oip_models.server_metadata()
+        return models.server_metadata()
 
     @router.get("/health/live", summary="Whether the server runs")
     async def live() -> ServerLive:
@@ -70,21 +70,21 @@ def routes(service: Service) -> APIRouter:
 
     @router.get("/models/{name}", summary="Model metadata", responses=responses(404))
     async def model(name: str) -> ModelInfo:
-        return await oip_models.model_metadata(service, name)
+        return await models.model_metadata(service, name)
 
     @router.get("/models/{name}/versions/{version}", summary="Model metadata", responses=responses(404))
     async def model_version(name: str, version: str) -> ModelInfo:
-        return await oip_models.model_metadata(service, name, version)
+        return await models.model_metadata(service, name, version)
 
     @router.get("/models/{name}/ready", summary="Whether a model answers", responses=responses(404))
     async def model_ready(name: str) -> ModelReady:
         service.admit()
-        return ModelReady(name, await oip_models.is_ready(service, name))
+        return ModelReady(name, await models.is_ready(service, name))
 
     @router.get("/models/{name}/versions/{version}/ready", summary="Whether a model answers", responses=responses(404))
     async def model_version_ready(name: str, version: str) -> ModelReady:
         service.admit()
-        return ModelReady(name, await oip_models.is_ready(service, name, version))
+        return ModelReady(name, await models.is_ready(service, name, version))
 
     @router.post("/models/{name}/infer", **_INFER)
     async def model_infer(request: Request, name: str) -> Response:

@@ -8,11 +8,11 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from serve import oip_repository
 from serve.errors import InputError
 from serve.http.binary import read_object
 from serve.http.protocol import ProtocolRoute, check_plain, responses
-from serve.oip_repository import IndexEntry
+from serve.oip import repository
+from serve.oip.repository import IndexEntry
 from serve.service import Service
 
 
@@ -23,7 +23,7 @@ def routes(service: Service) -> APIRouter:
     @router.post("/index", summary="Every version of every model", openapi_extra=_body("ready"), responses=responses())
     async def index(request: Request) -> list[IndexEntry]:
         read_object(await request.body())
-        return await oip_repository.index(service)
+        return await repository.index(service)
 
     @router.post(
         "/models/{name}/load",
@@ -34,7 +34,7 @@ def routes(service: Service) -> APIRouter:
     async def load(request: Request, name: str) -> Response:
         check_plain(request)
         parameters = await service.call(_parameters, await request.body())
-        await oip_repository.load(service, name, parameters)
+        await repository.load(service, name, parameters)
         return Response(status_code=200)
 
     @router.post(
@@ -45,7 +45,7 @@ def routes(service: Service) -> APIRouter:
     )
     async def unload(request: Request, name: str) -> Response:
         read_object(await request.body())
-        await oip_repository.unload(service, name)
+        await repository.unload(service, name)
         return Response(status_code=200)
 
     return router

@@ -17,7 +17,7 @@ from typing import Any
 import uvicorn
 
 from serve.access import Access, load_access
-from serve.batching import Scheduler
+from serve.batching.scheduler import Scheduler
 from serve.bundle import Bundle
 from serve.config import ServeConfig
 from serve.errors import UsageError

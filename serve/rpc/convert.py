@@ -1,4 +1,4 @@
-"""Between the messages of inference.proto and the protocol's core (serve.oip)."""
+"""Between the messages of inference.proto and the protocol's core (serve.oip.infer)."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from serve.errors import InputError
-from serve.oip import InferRequest, InferResponse
-from serve.oip_models import ModelInfo, TensorInfo
-from serve.oip_tensors import TextTensor, check_parameters, from_elements, from_raw
+from serve.oip.infer import InferRequest, InferResponse
+from serve.oip.models import ModelInfo, TensorInfo
+from serve.oip.tensors import TextTensor, check_parameters, from_elements, from_raw
 from serve.rpc import inference_pb2 as pb
 
 

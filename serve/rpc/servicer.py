@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from serve import oip, oip_models, oip_repository
 from serve.errors import NotFound
+from serve.oip import infer, models, repository
 from serve.rpc import convert
 from serve.rpc import inference_pb2 as pb
 from serve.service import Service
@@ -29,7 +29,7 @@ class Method:
 class Servicer:
     """Answers each call: `request`, and `seconds`, what is left of the caller's deadline (None: it set none).
 
-    All raise what their part of the core raises (serve.oip, serve.oip_models, serve.oip_repository).
+    All raise what their part of the core raises (serve.infer.infer, serve.oip.models, serve.oip.repository).
     """
 
     def __init__(self, service: Service) -> None:
@@ -43,16 +43,16 @@ class Servicer:
 
     async def model_ready(self, request: pb.ModelReadyRequest, seconds: float | None) -> pb.ModelReadyResponse:
         try:
-            ready = await oip_models.is_ready(self._service, request.name, request.version)
+            ready = await models.is_ready(self._service, request.name, request.version)
         except NotFound:
             ready = False
         return pb.ModelReadyResponse(ready=ready)
 
     async def server(self, request: pb.ServerMetadataRequest, seconds: float | None) -> pb.ServerMetadataResponse:
-        return pb.ServerMetadataResponse(**asdict(oip_models.server_metadata()))
+        return pb.ServerMetadataResponse(**asdict(models.server_metadata()))
 
     async def model(self, request: pb.ModelMetadataRequest, seconds: float | None) -> pb.ModelMetadataResponse:
-        return convert.model_metadata(await oip_models.model_metadata(self._service, request.name, request.version))
+        return convert.model_metadata(await models.model_metadata(self._service, request.name, request.version))
 
     async def infer(self, request: pb.ModelInferRequest, seconds: float | None) -> pb.ModelInferResponse:
         service = self._service
@@ -61,11 +61,11 @@ class Servicer:
             asked = await service.call(convert.infer_request, request)
         else:
             asked = convert.infer_request(request)
-        return convert.infer_response(await oip.infer(service, asked, seconds))
+        return convert.infer_response(await infer.infer(service, asked, seconds))
 
     async def index(self, request: pb.RepositoryIndexRequest, seconds: float | None) -> pb.RepositoryIndexResponse:
         response = pb.RepositoryIndexResponse()
-        for entry in await oip_repository.index(self._service):
+        for entry in await repository.index(self._service):
             response.models.add(**asdict(entry))
         return response
 
@@ -73,14 +73,14 @@ class Servicer:
         self, request: pb.RepositoryModelLoadRequest, seconds: float | None
     ) -> pb.RepositoryModelLoadResponse:
         self._service.admit()
-        await oip_repository.load(self._service, request.model_name, convert.parameters(request.parameters))
+        await repository.load(self._service, request.model_name, convert.parameters(request.parameters))
         return pb.RepositoryModelLoadResponse()
 
     async def unload(
         self, request: pb.RepositoryModelUnloadRequest, seconds: float | None
     ) -> pb.RepositoryModelUnloadResponse:
         self._service.admit()
-        await oip_repository.unload(self._service, request.model_name)
+        await repository.unload(self._service, request.model_name)
         return pb.RepositoryModelUnloadResponse()
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from serve.batching import Scheduler
-from serve.submission import Logits, Submission
+from serve.batching.scheduler import Scheduler
+from serve.batching.submission import Logits, Submission
 from serve.tokenize import Tokens
 
 WAIT = 10.0  # seconds; only a test that fails waits so long

@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from serve.access import Access
-from serve.batching import Scheduler
+from serve.batching.scheduler import Scheduler
 from serve.config import ServeConfig
 from serve.http.app import create_app
 from serve.http.logs import Log

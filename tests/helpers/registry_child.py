@@ -19,14 +19,15 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import serve.store
+import serve.adapters.store
+from serve.adapters.registry import Registry
 from serve.bundle import Bundle
 from serve.errors import Conflict, NotFound
-from serve.registry import Registry
 
 Call = tuple[Any, ...]
 """A method of Registry and its arguments."""
-TRACED = {str(Path(serve.store.__file__).with_name(f"{name}.py")) for name in ("store", "contents", "registry")}
+FOLDER = Path(serve.adapters.store.__file__).parent
+TRACED = {str(FOLDER / f"{name}.py") for name in ("store", "contents", "registry")}
 
 
 def add_many(bundle: Path, adapter: Path, name: str) -> None:

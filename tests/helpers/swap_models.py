@@ -29,7 +29,7 @@ from export.swap.shapes import PROBES
 from pipeline.svf.layer import oriented_weight
 from pipeline.svf.targets import find_targets
 from pipeline.svf.wrap import head_modules
-from serve.fold import fold_weights
+from serve.promotion.fold import fold_weights
 from serve.swap import CLASSES, Form
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ class Swappable:
         return found
 
     def folded(self, sigma: Floats) -> onnxruntime.InferenceSession:
-        """fold.onnx with one adapter (1, R), its weights made from weights.safetensors by `serve.fold`."""
+        """fold.onnx with one adapter (1, R), its weights made from weights.safetensors by `serve.promotion.fold`."""
         folded = fold_weights(swap_spec(self.files, ("one",)), load_file(self.folder / WEIGHTS_FILE), sigma[0])
         return open_graph(self.folder / FOLD_FILE, folded)
 

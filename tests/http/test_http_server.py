@@ -41,6 +41,10 @@ main()
 """The command, with a model that loads once a file is there, and batches that take as long as they are told."""
 
 
+APART = ("fan", "fan " * 7, "fan " * 13)
+"""Texts whose lengths differ too much to share a batch."""
+
+
 @dataclass
 class Running:
     process: subprocess.Popen[str]
@@ -119,7 +123,7 @@ def test_sigterm_finishes_what_is_under_way_takes_nothing_new_and_exits_with_0(s
     with running(site, tmp_path, run_seconds=3.0) as server, ThreadPoolExecutor() as pool:
         url = server.wait_ready()
         host, port = url.partition("://")[2].split(":")
-        asked = [pool.submit(ask, url, "/v1/predict", {"text": text}) for text in ("fan", "pump", "line again")]
+        asked = [pool.submit(ask, url, "/v1/predict", {"text": text}) for text in APART]
         with socket.create_connection((host, int(port))) as kept:
             kept.sendall(b"GET /v1/health/ready HTTP/1.1\r\nHost: x\r\n\r\n")
             assert answer_on(kept).startswith(b"HTTP/1.1 200")
@@ -161,7 +165,7 @@ def test_what_takes_longer_than_the_drain_gets_503_and_the_exit_is_0_all_the_sam
     options = ("--set", "drain_seconds=1", "--set", "workers=1")
     with running(site, tmp_path, *options, run_seconds=4.0) as server, ThreadPoolExecutor() as pool:
         url = server.wait_ready()
-        asked = [pool.submit(ask, url, "/v1/predict", {"text": "fan"}) for _ in range(2)]
+        asked = [pool.submit(ask, url, "/v1/predict", {"text": text}) for text in APART[:2]]
         until(lambda: "svfit_queue_rows 1.0" in text_of(url, "/metrics"))
         assert server.stop() == 0
         for answer in asked:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tiny_bundle import WORDS, make_bundle, reseal
 from tiny_swap import expected_logits, make_adapter, make_swap_bundle, tiny_delta, tiny_head
 
-from serve.adapter import LoadedAdapter, read_adapter
+from serve.adapters.adapter import LoadedAdapter, read_adapter
 from serve.bundle import Bundle
 from serve.engine import Arrays, Engine, MergedEngine
 from serve.errors import InputError, UsageError

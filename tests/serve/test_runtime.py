@@ -17,14 +17,14 @@ import pytest
 from tiny_bundle import LABELS, Shape, make_bundle
 from tiny_swap import expected_logits, make_adapter, make_swap_bundle, tiny_delta, tiny_head
 
-from serve.adapter import LoadedAdapter
+from serve.adapters.adapter import LoadedAdapter
+from serve.adapters.registry import Registry
+from serve.adapters.versions import VersionRecord
 from serve.answers import softmax
 from serve.engine import Engine
 from serve.errors import Conflict, InputError, NotFound, UsageError
 from serve.predictor import Predictor
-from serve.registry import Registry
 from serve.runtime import Runtime
-from serve.versions import VersionRecord
 
 TEXTS = ["the pump is leaking again", "fan noisy", "", "the line", "pump pump pump"]
 

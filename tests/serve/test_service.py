@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tiny_swap import make_adapter, make_swap_bundle
 
-from serve.batching import Scheduler
+from serve.batching.scheduler import Scheduler
 from serve.config import ServeConfig
 from serve.errors import ClosingError, DeadlineError, InputError, NotFound, TooLarge
 from serve.runtime import Runtime

@@ -29,10 +29,10 @@ def export_native(
     sigma.onnx_adapter goes with model.onnx, head.onnx_adapter with the head's graph; adapter.json has the labels.
     Nothing of svfit is needed to answer with them: examples/native_adapter.py does it in twenty lines.
     """
-    from serve.adapter import DOCUMENT
+    from serve.adapters.adapter import DOCUMENT
+    from serve.adapters.native import write_native
     from serve.errors import UsageError
     from serve.files import atomic_dir, write_bytes
-    from serve.native import write_native
     from serve.swap import SwapSpec
 
     if output.exists() and (not output.is_dir() or any(output.iterdir())):

@@ -15,8 +15,8 @@ from pipeline.cli.adapter_view import document_of, show_added, show_card, show_d
 from pipeline.cli.output import common_options, emit, progress_console
 
 if TYPE_CHECKING:
+    from serve.adapters.registry import Registry
     from serve.bundle import Bundle
-    from serve.registry import Registry
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -38,9 +38,9 @@ def state_options(command: F) -> F:
 @contextmanager
 def open_registry(bundle: Path, state: Path | None) -> Iterator[tuple[Bundle, Registry]]:
     """A bundle and its adapters. Its graphs are neither loaded nor hashed, so this takes no longer for a large one."""
+    from serve.adapters.registry import Registry
     from serve.bundle import STATE, Bundle
     from serve.errors import UsageError
-    from serve.registry import Registry
 
     if state and _within(state, bundle) and not _within(state, bundle / STATE):
         raise UsageError(f"--state {state} is in the bundle, which holds only what was sealed; name a folder elsewhere")

@@ -14,8 +14,8 @@ import click
 from pipeline.cli.output import common_options, progress, progress_console, show
 
 if TYPE_CHECKING:
+    from serve.adapters.listing import Pinned
     from serve.answers import Answer
-    from serve.listing import Pinned
     from serve.runtime import Runtime
     from serve.tokenize import Row
 

@@ -10,13 +10,13 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TypeVar
 
-from serve.adapter import DOCUMENT, TENSORS, Files, LoadedAdapter, read_adapter, read_files
+from serve.adapters.adapter import DOCUMENT, TENSORS, Files, LoadedAdapter, read_adapter, read_files
+from serve.adapters.contents import digest, digest_files
+from serve.adapters.store import Changes, Sealed, Store, Writing
+from serve.adapters.versions import Entry, VersionRecord, checked_name, split_ref
 from serve.bundle import STATE, Bundle
-from serve.contents import digest, digest_files
 from serve.errors import Conflict, InputError, NotFound
-from serve.store import Changes, Sealed, Store, Writing
 from serve.swap import SwapSpec
-from serve.versions import Entry, VersionRecord, checked_name, split_ref
 
 _SHOWN, _NEAR = 10, 1000  # names that an error lists, and that it searches for one alike
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from serve.queueing import Waiting
-from serve.submission import Logits, Submission
+from serve.batching.queueing import Waiting
+from serve.batching.submission import Logits, Submission
 from serve.tokenize import Tokens
 
 RATE_SECONDS = 10.0  # the measured rate forgets over this many seconds of running

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from serve.bundle import Bundle
 from serve.errors import InputError
-from serve.fold import StoredWeights, fold_weights, folded_bytes
+from serve.promotion.fold import StoredWeights, fold_weights, folded_bytes
 from serve.session import check_inputs, check_outputs, load, quiet_options, run_graph
 
 PROBE = 4  # tokens of the row that a new session is tried with

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 from tiny_bundle import make_bundle
 from tiny_swap import KEPT, OUT, make_adapter, make_swap_bundle, tiny_delta, tiny_head
 
-from serve.adapter import MAX_LABELS, read_adapter, read_files, tensors_limit
+from serve.adapters.adapter import MAX_LABELS, read_adapter, read_files, tensors_limit
 from serve.bundle import Bundle
 from serve.errors import InputError
 from serve.manifest import Manifest

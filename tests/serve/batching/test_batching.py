@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from fake_runner import WAIT, Clock, Echo, Gate, answers, bad, items, row
 
-from serve.batching import Scheduler
+from serve.batching.scheduler import Scheduler
+from serve.batching.submission import Logits, Submission, await_submission
 from serve.errors import UsageError
-from serve.submission import Logits, Submission, await_submission
 from serve.tokenize import Tokens
 
 

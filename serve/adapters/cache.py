@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-from serve.adapter import LoadedAdapter
+from serve.adapters.adapter import LoadedAdapter
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ import time
 import pytest
 from tiny_swap import make_adapter, make_swap_bundle
 
-from serve.adapter import LoadedAdapter, read_adapter
+from serve.adapters.adapter import LoadedAdapter, read_adapter
+from serve.adapters.cache import AdapterCache
 from serve.bundle import Bundle
-from serve.cache import AdapterCache
 from serve.errors import InputError
 
 

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from serve.contents import Contents, sync_folder
+from serve.adapters.contents import Contents, sync_folder
+from serve.adapters.versions import Entry, VersionRecord
 from serve.errors import BusyError, SvfitError
-from serve.versions import Entry, VersionRecord
 
 DATABASE = "registry.sqlite"
 ADAPTERS = "adapters"

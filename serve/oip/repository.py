@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from serve.errors import Conflict, InputError, NotFound
-from serve.oip_models import BUNDLE_VERSION, is_bundle, reference
+from serve.oip.models import BUNDLE_VERSION, is_bundle, reference
 from serve.service import Service
 
 FILES = ("file:adapter.json", "file:adapter.safetensors")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from serve.adapter import LoadedAdapter
+from serve.adapters.adapter import LoadedAdapter
 from serve.files import write_bytes
 from serve.swap import SwapSpec
 

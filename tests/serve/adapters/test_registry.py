@@ -15,9 +15,9 @@ from registry_child import add_many
 from tiny_bundle import make_bundle
 from tiny_swap import KEPT, make_adapter, make_swap_bundle, tiny_delta
 
+from serve.adapters.registry import Registry
 from serve.bundle import Bundle
 from serve.errors import BusyError, Conflict, InputError, NotFound, SvfitError
-from serve.registry import Registry
 
 
 @pytest.fixture
@@ -366,7 +366,7 @@ def test_who_waits_too_long_for_another_process_is_told(
     registry.close()
     holder = sqlite3.connect(bundle.path / "state" / "registry.sqlite", isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
-    monkeypatch.setattr("serve.store.WAIT", 0.05)
+    monkeypatch.setattr("serve.adapters.store.WAIT", 0.05)
     with pytest.raises(BusyError, match="another process has kept it") as caught:
         registry.add("one", adapter)
     assert caught.value.retry_after > 0

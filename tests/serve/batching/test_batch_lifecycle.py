@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import pytest
 from fake_runner import WAIT, Clock, Echo, Gate, answers, items
 
-from serve.batching import Scheduler
+from serve.batching.scheduler import Scheduler
+from serve.batching.submission import await_submission
 from serve.errors import BusyError, ClosingError, DeadlineError, TooLarge
-from serve.submission import await_submission
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
+from serve.batching.execution import BatchHook, Execution, Row, Runner
+from serve.batching.queueing import BatchLimits, RowQueue
+from serve.batching.submission import Submission
 from serve.errors import BusyError, ClosingError, DeadlineError, TooLarge, UsageError
-from serve.execution import BatchHook, Execution, Row, Runner
-from serve.queueing import BatchLimits, RowQueue
-from serve.submission import Submission
 from serve.tokenize import Tokens
 
 FIRST_RETRY = 1.0  # seconds, told while nothing has been measured

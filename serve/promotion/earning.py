@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from serve.traffic import Traffic
+from serve.promotion.traffic import Traffic
 
 MIN_SHARE = 0.25  # of all rows, and
-MIN_ROWS = 256.0  # rows, both as serve.traffic counts them: from there on "auto" promotes an adapter
+MIN_ROWS = 256.0  # rows, both as serve.promotion.traffic counts them: from there on "auto" promotes an adapter
 BEATS = 2.0  # times the rows of what has to leave for it
 
 

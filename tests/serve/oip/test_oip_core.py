@@ -9,10 +9,10 @@ import pytest
 from oip_desk import FOLDER, Desk
 
 from serve.errors import Conflict, InputError, NotFound, SvfitError
-from serve.oip import InferRequest, InferResponse, infer
-from serve.oip_models import is_ready, model_metadata, server_metadata
-from serve.oip_repository import index, load, unload
-from serve.oip_tensors import TextTensor
+from serve.oip.infer import InferRequest, InferResponse, infer
+from serve.oip.models import is_ready, model_metadata, server_metadata
+from serve.oip.repository import index, load, unload
+from serve.oip.tensors import TextTensor
 from serve.service import Service
 
 

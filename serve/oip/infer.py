@@ -1,6 +1,6 @@
 """The Open Inference Protocol's `infer`, apart from any transport: tensors to rows and adapters, answers to tensors.
 
-A request names a model (serve.oip_models says which there are) and brings the BYTES tensor `text`, of shape [n] or
+A request names a model (serve.oip.models says which there are) and brings the BYTES tensor `text`, of shape [n] or
 [n, 1], or [n, 2] for pairs. The bundle's model takes the adapter in `parameters` ("adapter", for all rows), or one a
 row in the BYTES tensor `adapter` of shape [n]: "name", "name@3", or "" for the default one.
 """
@@ -15,8 +15,8 @@ import numpy as np
 
 from serve.answers import Answer
 from serve.errors import InputError
-from serve.oip_models import BUNDLE_VERSION, OUTPUTS, is_bundle, reference
-from serve.oip_tensors import OutputTensor, TextTensor
+from serve.oip.models import BUNDLE_VERSION, OUTPUTS, is_bundle, reference
+from serve.oip.tensors import OutputTensor, TextTensor
 from serve.service import Service
 from serve.tokenize import Row
 

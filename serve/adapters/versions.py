@@ -21,8 +21,8 @@ _REF = re.compile(r"(.+?)(?:@([1-9][0-9]{0,8}))?", re.DOTALL)
 class VersionRecord:
     """One version of an adapter, as registered.
 
-    `sha256` is of its content (`serve.contents.digest`), `folder` where its files are, `sealed` whether they are the
-    bundle's own, and `origin` then the adapter's name in the bundle. `at` is an ISO time.
+    `sha256` is of its content (`serve.adapters.contents.digest`), `folder` where its files are, `sealed` whether they
+    are the bundle's own, and `origin` then the adapter's name in the bundle. `at` is an ISO time.
     """
 
     name: str
@@ -44,7 +44,7 @@ class VersionRecord:
 
     @property
     def summary(self) -> dict[str, Any]:
-        """Of its card: task, labels, metrics, trained; and dropped and head, as `serve.adapter` found them."""
+        """Of its card: task, labels, metrics, trained; and dropped and head, as `serve.adapters.adapter` found them."""
         summary: dict[str, Any] = json.loads(self.about)
         return summary
 

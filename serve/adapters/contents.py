@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from serve.adapter import DOCUMENT, TENSORS, Files
+from serve.adapters.adapter import DOCUMENT, TENSORS, Files
 from serve.files import sha256_json
 
 _HEX64 = re.compile(r"[0-9a-f]{64}")

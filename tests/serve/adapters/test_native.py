@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from tiny_bundle import SAMPLES
 from tiny_swap import make_adapter, make_swap_bundle, tiny_head
 
-from serve.adapter import LoadedAdapter, read_adapter
+from serve.adapters.adapter import LoadedAdapter, read_adapter
+from serve.adapters.native import HEAD_FILE, SIGMA_FILE, write_native
 from serve.bundle import Bundle
-from serve.native import HEAD_FILE, SIGMA_FILE, write_native
 from serve.runtime import Runtime
 from serve.swap import SwapSpec
 from serve.tokenize import TextTokenizer
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "native_adapter.py"
+EXAMPLE = Path(__file__).parents[3] / "examples" / "native_adapter.py"
 
 
 @pytest.fixture(scope="module")
@@ -95,8 +95,8 @@ def test_the_same_adapter_gives_the_same_bytes_and_nothing_else_is_left(bundle: 
     write_native(loaded, swap_of(bundle), first)
     script = (
         "import sys; from pathlib import Path; from serve.bundle import Bundle\n"
-        "from serve.adapter import read_adapter\n"
-        "from serve.native import write_native; bundle = Bundle.open(sys.argv[1])\n"
+        "from serve.adapters.adapter import read_adapter\n"
+        "from serve.adapters.native import write_native; bundle = Bundle.open(sys.argv[1])\n"
         "loaded = read_adapter(bundle.path / 'adapters' / 'alpha', bundle.manifest)\n"
         "write_native(loaded, bundle.manifest.swap, Path(sys.argv[2]))\n"
     )

@@ -39,7 +39,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
         paths = [folder / "bundle", make_adapter(folder / "one", 11), make_adapter(folder / "two", 12), folder]
         done = subprocess.run(
             [sys.executable, registry_child.__file__, *map(str, paths), str(STRIDE)],
-            cwd=Path(__file__).parents[2],
+            cwd=Path(__file__).parents[3],
             capture_output=True,
             text=True,
         )

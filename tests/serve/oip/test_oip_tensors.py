@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from serve.errors import InputError
-from serve.oip_tensors import OutputTensor, check_parameters, from_elements, from_json, from_raw
+from serve.oip.tensors import OutputTensor, check_parameters, from_elements, from_json, from_raw
 
 
 @pytest.mark.parametrize("data", [["a", "b", "c", "d"], [["a", "b"], ["c", "d"]]])

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serve.batching.queueing import BatchLimits, RowQueue, Waiting, slack
 from serve.errors import UsageError
-from serve.queueing import BatchLimits, RowQueue, Waiting, slack
 
 LIMITS = st.builds(
     BatchLimits,

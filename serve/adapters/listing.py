@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from serve.adapter import LoadedAdapter
+from serve.adapters.adapter import LoadedAdapter
+from serve.adapters.versions import VersionRecord
 from serve.manifest import Manifest
-from serve.versions import VersionRecord
 
 
 @dataclass(frozen=True, slots=True)

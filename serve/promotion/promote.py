@@ -14,13 +14,13 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from serve.adapter import LoadedAdapter
+from serve.adapters.adapter import LoadedAdapter
 from serve.bundle import Bundle
-from serve.earning import BEATS, Earning
 from serve.engine import Backbone
 from serve.errors import ClosingError, Conflict, UsageError
-from serve.promoted import PromotedSession, session_bytes
-from serve.traffic import Decaying
+from serve.promotion.earning import BEATS, Earning
+from serve.promotion.promoted import PromotedSession, session_bytes
+from serve.promotion.traffic import Decaying
 
 VERSION_ROWS = 64.0  # rows of another version of a promoted name before it takes the place of the promoted one
 PROMOTABLE = "fp32"
@@ -63,8 +63,8 @@ class Promoter:
     """Decides which adapters are promoted, and builds their sessions in one background thread.
 
     Policy "never" promotes nothing by itself; names are promoted as soon as they are asked for; "auto" promotes as
-    serve.earning says. One promoted by hand is such a name. A version that draws BEATS times the rows of the promoted
-    version of its name, and VERSION_ROWS of them, takes its place.
+    serve.promotion.earning says. One promoted by hand is such a name. A version that draws BEATS times the rows of the
+    promoted version of its name, and VERSION_ROWS of them, takes its place.
     What leaves is let go before its successor is built, so the budget holds; requests under way end on what they have.
     Every method may be called from many threads at once.
     """
@@ -80,8 +80,9 @@ class Promoter:
         on_event: Callable[[Event], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`budget_mb` MiB for all sessions together, each counted as `serve.promoted.session_bytes`; `threads` as the
-        backbone's; `on_event` is called in the background thread, or in the thread that demotes.
+        """`budget_mb` MiB for all sessions together, each counted as `serve.promotion.promoted.session_bytes`.
+
+        `threads` as the backbone's; `on_event` is called in the background thread, or in the thread that demotes.
 
         Raises UsageError where the policy can't be followed: another precision than fp32, a merged bundle, a budget
         too small for one session.

@@ -7,14 +7,22 @@ import contextlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from serve.adapter import Files
+from serve.adapters.adapter import Files
+from serve.adapters.cache import AdapterCache
+from serve.adapters.listing import (
+    AdapterCard,
+    AdapterInfo,
+    Pinned,
+    merged_adapter,
+    merged_info,
+    registered_info,
+    with_card,
+)
+from serve.adapters.registry import Registry
+from serve.adapters.versions import VersionRecord
 from serve.bundle import Bundle
-from serve.cache import AdapterCache
 from serve.errors import ClosingError, Conflict, NotFound
-from serve.listing import AdapterCard, AdapterInfo, Pinned, merged_adapter, merged_info, registered_info, with_card
-from serve.promote import Promoted, Promoter
-from serve.registry import Registry
-from serve.versions import VersionRecord
+from serve.promotion.promote import Promoted, Promoter
 
 Ref = str | Pinned | None
 """Which adapter: "name" (the version that is its default then), "name@3", one pinned before, or the bundle's own."""

@@ -1,0 +1,1 @@
+"""Batches across requests and adapters: rows alike in length, nobody starved."""

@@ -1,0 +1,1 @@
+"""Promotion: hot adapters get a folded session of their own."""
