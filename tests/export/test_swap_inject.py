@@ -14,6 +14,7 @@ from hand_graphs import (
     EMBED,
     WHOLE,
     WIDTH,
+    Node,
     check_swapped,
     hand_graph,
     hand_plans,
@@ -165,7 +166,7 @@ def test_a_layer_over_positions_that_broadcast(form: Form, tmp_path: Path) -> No
         (("Concat", ["p", "p"], ["q"], {"name": "way", "axis": 0}), "way"),
     ],
 )
-def test_positions_that_lose_their_leading_axis_are_refused(way: tuple, reason: str, tmp_path: Path) -> None:
+def test_positions_that_lose_their_leading_axis_are_refused(way: Node, reason: str, tmp_path: Path) -> None:
     nodes = [
         EMBED,
         product("one", "positions", "p"),

@@ -95,6 +95,16 @@ def hand_plans(base: onnx.ModelProto, forms: Mapping[str, Form]) -> dict[str, La
     return plans
 
 
+def build_many(folder: Path) -> SwapFiles:
+    """A swappable graph of nine layers in every form, three to an input."""
+    layers = [f"{name}{place}" for place in range(3) for name in ("query", "key", "value")]
+    nodes = [EMBED, *(product(layer, "x", f"{layer}.y") for layer in layers)]
+    base = hand_graph([*nodes, ("Sum", [f"{layer}.y" for layer in layers], ["sum"], {}), mean("sum"), CLASSIFY])
+    forms: tuple[Form, ...] = ("bypass", "factored", "bypass", "untouched")
+    plans = hand_plans(base, {layer: forms[place % 4] for place, layer in enumerate(layers)})
+    return build_swap(base, plans, WHOLE, hand_probes(), folder)
+
+
 def matrix(base: onnx.ModelProto, layer: str) -> Floats:
     """A layer's weight as (in, out)."""
     node = next(node for node in base.graph.node if node.name == layer)
@@ -131,7 +141,7 @@ def check_swapped(
         feeds = hand_feeds(*shape)
         plain = session(base).run(None, feeds)[0]
         assert np.abs(answer(feeds, None) - plain).max() <= LIMIT
-        sigmas = [normal(1, files.width, seed=row) / 2 for row in range(shape[0])]
+        sigmas = [normal(1, files.width, seed=row) * np.float32(0.5) for row in range(shape[0])]
         mixed = answer(feeds, np.concatenate(sigmas))
         for row, sigma in enumerate(sigmas):
             wanted = session(_merged(base, plans, files, sigma)).run(None, feeds)[0]
