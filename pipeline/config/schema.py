@@ -185,7 +185,7 @@ class ExportSection(Section):
         default=0.5, ge=0, le=100, description="swappable: points of the metric an adapter may lose; told beyond"
     )
     settle_epochs: int = Field(
-        default=1, ge=0, description="swappable: epochs of training on the directions that the graph carries"
+        default=2, ge=0, description="swappable: epochs of imitating itself with the directions that the graph carries"
     )
     adapters: Annotated[list[str], PlainValidator(_runs)] = Field(
         default=[], description="swappable: folders of other tasks' finished runs whose adapters come along"
