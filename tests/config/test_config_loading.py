@@ -54,6 +54,7 @@ def test_defaults_are_the_documented_ones(tmp_path: Path) -> None:
             "targets": "all-linear",
             "train_bias": False,
             "train_layernorm": False,
+            "onto": None,
             "head_modules": "auto",
         },
         "train": {
@@ -77,7 +78,14 @@ def test_defaults_are_the_documented_ones(tmp_path: Path) -> None:
             "max_grad_norm": 1.0,
             "threads": 0,
         },
-        "export": {"mode": "merged", "parity": 1e-4},
+        "export": {
+            "mode": "merged",
+            "parity": 1e-4,
+            "swap_budget": 1.25,
+            "swap_max_drop": 0.5,
+            "settle_epochs": 2,
+            "adapters": [],
+        },
         "quantize": {"enabled": True, "max_drop": 0.5, "batch": 16},
     }
     json.dumps(config.resolved(), allow_nan=False)
@@ -127,8 +135,10 @@ def test_all_problems_come_together_each_with_file_key_and_value(tmp_path: Path)
         ("adapter", "rank = {}", "adapter.rank: a table of ranks needs at least one pattern"),
         ("adapter", "targets = []", 'adapter.targets: must be "all-linear", a pattern, or a list'),
         ("adapter", 'head_modules = "classifier"', 'adapter.head_modules: must be "auto" or a list'),
-        ("export", 'mode = "swappable"', 'export.mode: this version exports only "merged"; swappable'),
-        ("export", 'mode = "fast"', 'export.mode: must be "merged" (got "fast")'),
+        ("export", 'mode = "fast"', 'export.mode: must be one of "merged", "swappable" (got "fast")'),
+        ("export", "swap_budget = 1.0", "export.swap_budget: must be > 1 (got 1.0)"),
+        ("export", 'adapters = ["nowhere"]', "export.adapters: no such folder: "),
+        ("adapter", 'onto = "nowhere"', "adapter.onto: no such folder: "),
         ("quantize", "max_drop = -0.1", "quantize.max_drop: must be ≥ 0 (got -0.1)"),
     ],
 )
