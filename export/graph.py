@@ -181,10 +181,23 @@ def _name_layers(graph: onnx_ir.Graph) -> None:
         node.name = scope if seen[scope] == 1 else f"{scope}#{seen[scope]}"
         for value in weights:
             wanted = f"{scope}.weight.T"
-            if str(value.name).startswith("val_") and node.op_type != "Gather" and wanted not in graph.initializers:
+            if not str(value.name).startswith("val_") or node.op_type == "Gather":
+                continue
+            first = graph.initializers.get(wanted)
+            if first is None:
                 graph.initializers.pop(str(value.name))
                 value.name = wanted
                 graph.initializers.add(value)
+            elif first is not value and _same(first, value):  # the trace's copy for another run of the module
+                value.replace_all_uses_with(first)
+                graph.initializers.pop(str(value.name))
+
+
+def _same(one: onnx_ir.Value, other: onnx_ir.Value) -> bool:
+    import numpy as np
+
+    first, second = one.const_value, other.const_value
+    return first is not None and second is not None and np.array_equal(first.numpy(), second.numpy())
 
 
 def _strip(program: onnx_ir.Model) -> None:
