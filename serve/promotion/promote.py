@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import logging
 import math
 import queue
 import threading
@@ -27,6 +27,8 @@ PROMOTABLE = "fp32"
 
 Sigma = npt.NDArray[np.float32]
 Policy = Literal["never", "auto"] | Sequence[str]
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,8 @@ class Promoter:
     ) -> None:
         """`budget_mb` MiB for all sessions together, each counted as `serve.promotion.promoted.session_bytes`.
 
-        `threads` as the backbone's; `on_event` is called in the background thread, or in the thread that demotes.
+        `threads` as the backbone's; `on_event` is called in the background thread, or in the thread that demotes. A build
+        that fails is logged too.
 
         Raises UsageError where the policy can't be followed: another precision than fp32, a merged bundle, a budget
         too small for one session.
@@ -312,7 +315,7 @@ class Promoter:
             run, reason = None, str(error).strip().partition("\n")[0] or type(error).__name__
         seconds = time.perf_counter() - began
         with self._lock:
-            if self._pending.get(name) is not sigma or self._closed:
+            if self._pending.get(name) is not sigma:
                 return  # demoted meanwhile, or asked for with another version
             if run is None:
                 self._failed[name] = sigma
@@ -326,6 +329,11 @@ class Promoter:
             self._emit(Event("demoted", name))
 
     def _emit(self, event: Event) -> None:
-        if self._on_event is not None:
-            with contextlib.suppress(Exception):  # a listener is no reason to stop serving
-                self._on_event(event)
+        if event.kind == "failed":
+            _LOG.warning("adapter %s: not promoted, the shared graph answers (%s)", event.name, event.reason)
+        if self._on_event is None:
+            return
+        try:
+            self._on_event(event)
+        except Exception:  # a listener is no reason to stop serving
+            _LOG.exception("the listener for promotions failed")

@@ -111,6 +111,13 @@ def test_sessions_share_nothing_with_what_they_were_built_from(stage: Stage) -> 
     np.testing.assert_array_equal(session.run(feeds)["pooled"], before)
 
 
+def test_a_session_is_counted_with_its_graph_and_keeps_no_working_memory(stage: Stage) -> None:
+    graph = (stage.bundle.path / "fold.onnx").stat().st_size
+    assert session_bytes(stage.bundle) == 4 * (16 * 16 + 16 * 32) + graph
+    session = PromotedSession(stage.bundle, stage.adapters[0].sigma, threads=1)
+    assert not session._session.get_session_options().enable_cpu_mem_arena
+
+
 def test_policy_never_builds_nothing_whatever_the_traffic(stage: Stage) -> None:
     promoter = stage.promoter("never")
     promoter.saw("a", stage.adapters[0], 100_000)
@@ -198,6 +205,32 @@ def test_by_hand_comes_before_auto_and_a_full_budget_is_told(stage: Stage) -> No
     assert promoter.wanted() == ("mine",)
 
 
+def test_a_name_of_the_policy_stays_wanted_when_there_was_no_room_for_it(stage: Stage) -> None:
+    promoter = stage.promoter(["a", "b"], slots=1)
+    promoter.saw("a", stage.adapters[0], 10)
+    assert names(promoter) == ["a"]
+    with pytest.raises(Conflict):
+        promoter.promote("b", stage.adapters[1])
+    assert promoter.wanted() == ("a", "b")
+    promoter.saw("b", stage.adapters[1], 20)
+    assert names(promoter) == ["b"]
+
+
+def test_one_adapter_under_two_names_is_built_once(stage: Stage) -> None:
+    promoter = stage.promoter(["a", "b"])
+    for name in ("a", "b"):
+        promoter.saw(name, stage.adapters[0], 10)
+        assert names(promoter) == ["a"]
+
+
+def test_an_array_in_another_one_s_place_in_memory_is_not_taken_for_it(stage: Stage) -> None:
+    promoter = stage.promoter(["a"])
+    promoter.saw("a", stage.adapters[0], 1)
+    assert names(promoter) == ["a"]
+    promoter._table = {id(stage.adapters[1].sigma): promoter._table[id(stage.adapters[0].sigma)]}
+    assert promoter.session_for(stage.adapters[1]) is None
+
+
 def test_what_was_demoted_stays_so_until_it_is_promoted(stage: Stage) -> None:
     promoter = stage.promoter("auto")
     promoter.saw("a", stage.adapters[0], 1000)
@@ -272,7 +305,9 @@ def test_an_adapter_that_comes_back_from_disk_finds_its_session(stage: Stage) ->
     assert stage.told() == [("promoted", "a")]  # built once
 
 
-def test_a_build_that_fails_is_told_once_and_the_swappable_graph_goes_on(stage: Stage) -> None:
+def test_a_build_that_fails_is_told_once_and_the_swappable_graph_goes_on(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
     wild = dataclasses.replace(stage.adapters[0], sigma=np.full(24, 3e38, dtype=np.float32))
     promoter = stage.promoter(["a", "b"])
     for _ in range(3):
@@ -282,6 +317,9 @@ def test_a_build_that_fails_is_told_once_and_the_swappable_graph_goes_on(stage: 
     assert (event.kind, event.name) == ("failed", "a")
     assert "holds NaN or infinities with this adapter folded in" in event.reason
     assert "\n" not in event.reason
+    assert [record.getMessage() for record in caplog.records] == [
+        f"adapter a: not promoted, the shared graph answers ({event.reason})"
+    ]
     assert promoter.session_for(wild) is None
     promoter.saw("a", stage.adapters[1], 1)  # a version that is better
     promoter.saw("b", stage.adapters[2], 1)
@@ -289,7 +327,7 @@ def test_a_build_that_fails_is_told_once_and_the_swappable_graph_goes_on(stage: 
 
 
 def test_whatever_a_build_or_a_listener_raises_the_thread_goes_on(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(*given: Any, **options: Any) -> PromotedSession:
         raise MemoryError
@@ -308,6 +346,7 @@ def test_whatever_a_build_or_a_listener_raises_the_thread_goes_on(
     promoter.saw("b", stage.adapters[1], 1)
     assert names(promoter) == ["b"]
     assert told == ["MemoryError", ""]
+    assert caplog.text.count("the listener for promotions failed") == 2
 
 
 def _held(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
@@ -445,8 +484,15 @@ def test_settings_that_make_no_sense_are_told(stage: Stage, options: dict[str, A
         Promoter(stage.bundle, **options)
 
 
-@pytest.mark.parametrize("change", ["input", "output", "weight"])
-def test_a_fold_s_graph_that_is_not_the_manifest_s_is_refused(tmp_path: Path, change: str) -> None:
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("input", r"the graph takes input_ids: .*extra: .*the manifest says input_ids, attention_mask"),
+        ("output", "the graph has no output 'pooled'; it has: other"),
+        ("weight", "can't load it"),
+    ],
+)
+def test_a_fold_s_graph_that_is_not_the_manifest_s_is_refused(tmp_path: Path, change: str, told: str) -> None:
     path = make_swap_bundle(tmp_path / "bundle")
     model = onnx.load(str(path / "fold.onnx"), load_external_data=False)
     if change == "input":
@@ -459,6 +505,6 @@ def test_a_fold_s_graph_that_is_not_the_manifest_s_is_refused(tmp_path: Path, ch
     reseal(path)
     bundle = Bundle.open(path)
     adapter = read_adapter(path / "adapters" / "alpha", bundle.manifest)
-    with pytest.raises(InputError, match=r"fold\.onnx") as caught:
+    with pytest.raises(InputError, match=rf"fold\.onnx: .*{told}") as caught:
         PromotedSession(bundle, adapter.sigma, threads=1)
     assert "\n" not in str(caught.value)
