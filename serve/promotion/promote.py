@@ -84,8 +84,8 @@ class Promoter:
     ) -> None:
         """`budget_mb` MiB for all sessions together, each counted as `serve.promotion.promoted.session_bytes`.
 
-        `threads` as the backbone's; `on_event` is called in the background thread, or in the thread that demotes. A build
-        that fails is logged too.
+        `threads` as the backbone's; `on_event` is called in the background thread, or in the thread that demotes.
+        A build that fails is logged too.
 
         Raises UsageError where the policy can't be followed: another precision than fp32, a merged bundle, a budget
         too small for one session.
