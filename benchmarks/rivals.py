@@ -1,218 +1,186 @@
-"""svfit against what people do now: the same encoder, texts and machine; every request asks for another of N adapters.
+"""svfit against what people do now: the same encoder, texts and machine; every request asks for another of 50 tasks.
 
-    pip install --target /tmp/lit --no-deps litserve==0.2.19 pyzmq        # apart: it is no requirement of ours
-    PYTHONPATH=/tmp/lit python benchmarks/rivals.py BUNDLE --merged OTHER # a swappable and a merged bundle; 6 minutes
+    python3 -m venv /tmp/litserve && /tmp/litserve/bin/pip install -r benchmarks/requirements.txt -c constraints.txt
+    python benchmarks/rivals.py BUNDLE                     # a swappable bundle; 20 minutes (--quick: 3)
 
-- in one process, one thread: svfit's mixed batch; PEFT with set_adapter (LoRA r=8 on the same layers, PyTorch), the
-  batch split by adapter; one merged ONNX session for each adapter, each row its own run
-- over HTTP, 8 connections with one text each: svfit serve; LitServe around that PEFT model, two workers each
-- memory: resident MB of a fresh process with 1 and with 50 adapters
+Without /tmp/litserve (or --litserve PYTHON) the LitServe part is left out, and the result says so.
 
-Adapters are of the same size, not trained for the texts: what they answer is not compared here. Keeps
-benchmarks/results/rivals.json.
+- In one process, one CPU thread: svfit's runtime; PEFT in PyTorch, LoRA r=8 on the same layers, `set_adapter` before
+  each task's rows, or `adapter_names` for all at once; PEFT with svfit's own adapters, exactly (4 of them); a merged
+  ONNX session for each task. Each side in a process of its own, taking turns; one text a request, 16 of one task, and
+  16 of 16 tasks. The sides that hold the same adapters must give the same answers.
+- Memory of those processes, with 1 task and with all.
+- Over HTTP, two workers of one thread each: `svfit serve`, and LitServe around that PEFT model, taking turns.
+
+The tasks are small (4 labels) and made from the bundle's own adapter; LoRA's values are random. Speed doesn't depend on
+them, and accuracy isn't compared here. Keeps benchmarks/results/rivals.json.
 """
 
 from __future__ import annotations
 
 import argparse
-import http.client
-import importlib.util
-import itertools
 import json
-import socket
 import subprocess
 import sys
-import tempfile
-import threading
-import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import small_adapters, texts, turns
-from rivals_peft import PeftModel
+from common import numbers, versions
+from rivals_http import over_http
+from rivals_side import BATCH, EXACT, SHAPES
 
 from serve.files import write_json
 from serve.machine import describe
-from serve.manifest import OutputSpec
-from serve.runtime import Runtime
-from serve.session import GraphSession
-from serve.tokenize import TextTokenizer
 
-ADAPTERS, MANY, ROWS, CONNECTIONS = 16, 50, 16, 8
-KINDS = ("svfit", "peft", "sessions")
-
-
-class Sessions:
-    """A merged graph for each adapter, in a session of its own: one file many times, as only its size counts."""
-
-    def __init__(self, merged: Path, count: int) -> None:
-        from serve.bundle import Bundle
-
-        bundle = Bundle.open(merged)
-        manifest = bundle.manifest
-        self.tokenizer = TextTokenizer(bundle)
-        output = OutputSpec("logits", manifest.output.width)
-        path = bundle.file(manifest.variant("fp32").file)
-        self.sessions = [GraphSession(path, manifest.input, output, threads=1) for _ in range(count)]
-
-    def answer(self, rows: list[str], adapters: list[str]) -> list[int]:
-        found = []
-        for row, adapter in zip(rows, adapters, strict=True):
-            session = self.sessions[int(adapter.rpartition("-")[2])]
-            found.append(int(session.run(self.tokenizer([row])).argmax()))
-        return found
+HERE = Path(__file__).parent
+SIDES = {
+    "svfit fp32": "svfit, fp32",
+    "svfit int8": "svfit, int8",
+    "peft split": "PEFT, set_adapter",
+    "peft mixed": "PEFT, adapter_names",
+    "peft exact": "PEFT, svfit's adapters as LoRA",
+    "merged": "a merged session each",
+}
+OURS = "svfit fp32"
+SAME = ("merged", "peft exact")  # sides that must answer as OURS does
+CLOSE = 1e-4  # of probabilities: float32 products in another order
 
 
-class Svfit:
-    def __init__(self, bundle: Path, count: int, state: Path) -> None:
-        self.runtime = Runtime(bundle, variant="fp32", threads=1, state=state)
-        names = {info.name for info in self.runtime.list()}
-        for number, files in enumerate(small_adapters(self.runtime.bundle, count)):
-            if f"task-{number}" not in names:
-                self.runtime.add(files, f"task-{number}")
+class Side:
+    """A process of rivals_side.py, loaded and warm."""
 
-    def answer(self, rows: list[str], adapters: list[str]) -> list[Any]:
-        return self.runtime.predict(rows, adapters)
+    def __init__(self, name: str, options: argparse.Namespace, count: int, stack: ExitStack) -> None:
+        self.name = name
+        command = [sys.executable, str(HERE / "rivals_side.py"), name, str(options.bundle), str(count)]
+        self._process = stack.enter_context(
+            subprocess.Popen(
+                [*command, str(options.threads)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=None if options.debug else subprocess.DEVNULL,  # libraries that load models are talkative
+                text=True,
+            )
+        )
+        self._read()
 
+    def ask(self, **command: Any) -> Any:
+        """A command's answer."""
+        assert self._process.stdin is not None  # noqa: S101
+        print(json.dumps(command), file=self._process.stdin, flush=True)
+        return self._read()
 
-def make(kind: str, options: argparse.Namespace, count: int) -> Any:
-    if kind == "svfit":
-        return Svfit(options.bundle, count, options.state)
-    return PeftModel(count) if kind == "peft" else Sessions(options.merged, count)
+    def close(self) -> None:
+        """Let the process end."""
+        assert self._process.stdin is not None  # noqa: S101
+        self._process.stdin.close()
+        self._process.wait()
+
+    def _read(self) -> Any:
+        assert self._process.stdout is not None  # noqa: S101
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit(f"side {self.name} ended; --debug shows what it said")
+        return json.loads(line)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", type=Path)
-    parser.add_argument("--merged", type=Path, required=True, help="a merged bundle on the same encoder")
-    parser.add_argument("--state", type=Path)
-    parser.add_argument("--resident", choices=KINDS, help="(the script's own)")
-    parser.add_argument("--count", type=int, default=1)
+    parser.add_argument("--count", type=int, default=50, help="tasks")
+    parser.add_argument("--threads", type=int, default=1, help="of a side in process")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=4.0, help="of a side's turn")
+    parser.add_argument("--litserve", type=Path, default=Path("/tmp/litserve/bin/python"))  # noqa: S108
+    parser.add_argument("--quick", action="store_true", help="8 tasks, 2 rounds of a second; keeps nothing")
+    parser.add_argument("--debug", action="store_true", help="show what the sides say")
     options = parser.parse_args()
-    if options.resident:
-        held = make(options.resident, options, options.count)
-        held.answer(texts(ROWS), [f"task-{place % options.count}" for place in range(ROWS)])
-        print(resident("self"))
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        options.state = Path(folder) / "state"
-        result: dict[str, Any] = {"machine": describe(), "adapters": ADAPTERS}
-        result["in_process"] = in_process(options)
-        result["memory_mb"] = {
-            kind: {str(count): in_fresh_process(options, kind, count) for count in (1, MANY)} for kind in KINDS
-        }
-        result["http"] = {"svfit serve": svfit_over_http(options)}
-        if importlib.util.find_spec("litserve"):
-            result["http"]["LitServe + PEFT"] = litserve_over_http()
-    write_json(Path(__file__).parent / "results" / "rivals.json", result)
-    print(json.dumps({key: value for key, value in result.items() if key != "machine"}, indent=1))
+    if options.quick:
+        options.count, options.rounds, options.seconds = 8, 2, 1.0
+    result: dict[str, Any] = {
+        "machine": describe(),
+        "versions": versions("onnxruntime", "torch", "transformers", "peft"),
+        "settings": {key: getattr(options, key) for key in ("count", "threads", "rounds", "seconds")},
+        "in_process": in_process(options),
+        "memory": memory(options),
+        "http": over_http(options) if options.litserve.exists() else f"left out: no {options.litserve}",
+    }
+    show(result)
+    if not options.quick:
+        write_json(HERE / "results" / "rivals.json", result)
 
 
 def in_process(options: argparse.Namespace) -> dict[str, Any]:
-    """A batch of 16 rows, each of another adapter, and one row of changing adapters; all taking turns."""
-    made = {kind: make(kind, options, ADAPTERS) for kind in KINDS}
-    rows, names = texts(ROWS), [f"task-{place}" for place in range(ADAPTERS)]
-    batch = turns({kind: lambda one=one: one.answer(rows, names) for kind, one in made.items()}, 20, 3)
-    step = itertools.count()
-
-    def single(one: Any) -> None:
-        place = next(step)
-        one.answer([rows[place % ROWS]], [names[place % ADAPTERS]])
-
-    alone = turns({kind: lambda one=one: single(one) for kind, one in made.items()}, 160, 6)
-    return {
-        kind: {
-            "batch_rows_s": round(ROWS / float(np.median(batch[kind])), 1),
-            "single_p50_ms": round(1000 * float(np.percentile(alone[kind], 50)), 2),
-            "single_p99_ms": round(1000 * float(np.percentile(alone[kind], 99)), 2),
-        }
-        for kind in KINDS
-    }
-
-
-def in_fresh_process(options: argparse.Namespace, kind: str, count: int) -> float:
-    command = [sys.executable, __file__, str(options.bundle), "--merged", str(options.merged)]
-    command += ["--state", f"{options.state}-{count}", "--resident", kind, "--count", str(count)]
-    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1])
+    """By shape and side: rows a second, their ratio to OURS, latency of a request; and how far answers are apart."""
+    found: dict[str, Any] = {}
+    with ExitStack() as stack:
+        sides = [
+            Side(name, options, min(options.count, EXACT) if name == "peft exact" else options.count, stack)
+            for name in SIDES
+        ]
+        answers = {side.name: np.array(side.ask(do="answers")) for side in sides}
+        apart = {name: float(np.abs(answers[name] - answers[OURS]).max()) for name in SAME}
+        if max(apart.values()) > CLOSE:
+            raise SystemExit(f"sides with the same adapters answer differently: {apart}")
+        for shape in SHAPES:
+            taken: dict[str, list[list[float]]] = {name: [] for name in SIDES}
+            for turn in range(options.rounds):
+                for side in sides[turn % len(sides) :] + sides[: turn % len(sides)]:
+                    taken[side.name].append(side.ask(do="run", shape=shape, seed=turn, seconds=options.seconds))
+            rows = 1 if shape == "single" else BATCH
+            found[shape] = numbers(taken, rows, OURS)
+        for side in sides:
+            side.close()
+    return {"largest_difference": apart, "shapes": found}
 
 
-def resident(process: int | str) -> float:
-    status = Path(f"/proc/{process}/status").read_text()
-    (line,) = [line for line in status.splitlines() if line.startswith("VmRSS:")]
-    return round(int(line.split()[1]) / 1024, 1)
+def memory(options: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """MB of a side's process by itself, by the tasks that it holds."""
+    found: dict[str, dict[str, float]] = {}
+    for name in SIDES:
+        if name in ("peft mixed", "peft exact"):
+            continue  # the first is the same process as "peft split"; the second isn't what anyone would serve
+        found[name] = {}
+        for count in (EXACT, options.count):
+            with ExitStack() as stack:
+                side = Side(name, options, count, stack)
+                found[name][str(count)] = side.ask(do="memory")
+                side.close()
+    return found
 
 
-def svfit_over_http(options: argparse.Namespace) -> dict[str, float]:
-    command = [str(Path(sys.executable).with_name("svfit")), "serve", str(options.bundle), "--variant", "fp32"]
-    command += ["--state", str(options.state), "--port", "0", "--json", "--set", "log=none"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None  # noqa: S101
-            port = int(json.loads(process.stdout.readline())["url"].rpartition(":")[2])
-            return over_http(port, "/v1/predict")
-        finally:
-            process.terminate()
+def show(result: dict[str, Any]) -> None:
+    settings = result["settings"]
+    told = {"single": "one text", "same": f"{BATCH} of one task", "mixed": f"{BATCH} of {BATCH} tasks"}
+    print(f"\nIn one process, {settings['count']} tasks, {settings['threads']} thread(s):\n")
+    print("| request | side | rows/s (rounds) | against svfit fp32 | p50 | p99 |\n|---|---|---|---|---|---|")
+    for shape, sides in result["in_process"]["shapes"].items():
+        for name, row in sides.items():
+            print(f"| {told[shape]} | {SIDES[name]} | {line(row)}")
+    few, many = str(EXACT), str(settings["count"])
+    print(f"\nMemory of the process:\n\n| side | {few} tasks | {many} tasks | for each more |\n|---|---|---|---|")
+    for name, sizes in result["memory"].items():
+        each = (sizes[many] - sizes[few]) / max(1, settings["count"] - EXACT)
+        print(f"| {SIDES[name]} | {sizes[few]:.0f} MB | {sizes[many]:.0f} MB | {each:.2f} MB |")
+    if isinstance(result["http"], str):
+        print(f"\nOver HTTP: {result['http']}")
+        return
+    print("\nOver HTTP:\n")
+    print("| load | server | rows/s (rounds) | against svfit fp32 | p50 | p99 |\n|---|---|---|---|---|---|")
+    for load, servers in result["http"]["loads"].items():
+        for name, row in servers.items():
+            print(f"| {load} | {name} | {line(row)}")
+    print("\nMemory of the server's processes: ", end="")
+    print(", ".join(f"{name} {size:.0f} MB" for name, size in result["http"]["memory_mb"].items()))
 
 
-def litserve_over_http() -> dict[str, float]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, str(Path(__file__).with_name("rivals_peft.py")), str(port), str(ADAPTERS)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        end = time.monotonic() + 120
-        while True:
-            try:
-                post(http.client.HTTPConnection("127.0.0.1", port, timeout=30), "/predict", "fan", "task-0")
-                return over_http(port, "/predict")
-            except OSError:
-                if time.monotonic() > end or process.poll() is not None:
-                    raise SystemExit("LitServe didn't start") from None
-                time.sleep(1)
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def over_http(port: int, path: str, seconds: float = 20.0) -> dict[str, float]:
-    """Rows a second and latency of 8 connections with one text at a time, the adapter another with each."""
-    rows, taken, lock = texts(64), [], threading.Lock()
-    end = [time.monotonic() + 5]  # the first seconds warm up
-
-    def ask(client: int) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", port)
-        for place in itertools.count(client):
-            if time.monotonic() >= end[0]:
-                return
-            start = time.perf_counter()
-            post(connection, path, rows[place % 64], f"task-{place % ADAPTERS}")
-            with lock:
-                taken.append(time.perf_counter() - start)
-
-    for length in (5.0, seconds):
-        taken.clear()
-        end[0] = time.monotonic() + length
-        threads = [threading.Thread(target=ask, args=(client,)) for client in range(CONNECTIONS)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    return {
-        "rows_s": round(len(taken) / seconds, 1),
-        "p50_ms": round(1000 * float(np.percentile(taken, 50)), 1),
-        "p99_ms": round(1000 * float(np.percentile(taken, 99)), 1),
-    }
-
-
-def post(connection: http.client.HTTPConnection, path: str, text: str, adapter: str) -> None:
-    body = json.dumps({"text": text, "adapter": adapter}).encode()
-    connection.request("POST", path, body, {"Content-Type": "application/json"})
-    answer = connection.getresponse()
-    data = answer.read()
-    if answer.status != 200:
-        raise SystemExit(data.decode())
+def line(row: dict[str, Any]) -> str:
+    low, high = row["rows_s_range"]
+    return (
+        f"{row['rows_s']:.0f} ({low:.0f} to {high:.0f}) | {row['ratio']:.2f} | {row['p50_ms']:.1f} ms "
+        f"| {row['p99_ms']:.1f} ms |"
+    )
 
 
 if __name__ == "__main__":

@@ -104,7 +104,7 @@ def resident(bundle: Path, state: Path, variant: str, count: int) -> float:
 def under_load(runtime: Runtime, count: int) -> dict[str, Any]:
     """Latency without swaps, then with `count` of them, and what each answer had to be."""
     rows = texts(16)
-    versions = small_adapters(runtime.bundle, 2 * SWAPPED)  # each name has two contents, which take turns
+    versions = list(small_adapters(runtime.bundle, 2 * SWAPPED))  # each name has two contents, which take turns
     wanted: dict[str, list[np.ndarray]] = {}
     names = [f"swapped-{number}" for number in range(SWAPPED)]
     for number, name in enumerate(names):
