@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from common import TEXTS
-from server import connect, post, serving
+from web import Connection, request, serving
 
 from serve.files import write_json
 from serve.machine import describe
@@ -34,7 +34,7 @@ def main() -> None:
     rows = [(task, *row) for task in TASKS for row in read(TEXTS.parents[1] / task / "test.csv")]
     random.Random(0).shuffle(rows)  # noqa: S311  (an order, not a secret)
     requests = [rows[start : start + ROWS] for start in range(0, len(rows), ROWS)]
-    with serving(options) as url, ThreadPoolExecutor(4) as pool:
+    with serving(options.bundle, "--variant", options.variant) as (url, _), ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(lambda part: ask(url, part), requests))
     told: dict[str, Any] = {"variant": options.variant, "machine": describe(), "requests": len(requests), "tasks": {}}
     for task in TASKS:
@@ -61,9 +61,9 @@ def read(path: Path) -> list[tuple[str, str]]:
 
 def ask(url: str, part: list[tuple[str, str, str]]) -> list[dict[str, Any]]:
     body = {"adapter": [task for task, _, _ in part], "text": [text for _, text, _ in part], "top": 1}
-    connection = connect(url)
+    connection = Connection(url)
     try:
-        found: list[dict[str, Any]] = json.loads(post(connection, json.dumps(body).encode()))["results"]
+        found: list[dict[str, Any]] = json.loads(connection.ask(request("/v1/predict", body)))["results"]
     finally:
         connection.close()
     return found

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import socket
-import sys
 import tempfile
 import time
 from contextlib import ExitStack
@@ -16,7 +14,7 @@ from typing import Any
 
 from common import memory_mb, numbers
 from rivals_side import Svfit, requests
-from web import load, process, request
+from web import load, process, request, serving
 
 from serve.bundle import Bundle
 
@@ -73,11 +71,9 @@ Server = tuple[str, str, dict[str, Any], int]
 
 
 def svfit(bundle: Path, state: Path, variant: str, stack: ExitStack) -> Server:
-    command = [str(Path(sys.executable).with_name("svfit")), "serve", str(bundle), "--state", str(state)]
-    command += ["--variant", variant, "--threads", "1", "--port", "0", "--json"]
-    running = stack.enter_context(process([*command, "--set", f"workers={WORKERS}", "--set", "log=none"]))
-    assert running.stdout is not None  # noqa: S101
-    return json.loads(running.stdout.readline())["url"], "/v1/predict", {"top": 1}, running.pid
+    extra = ["--state", str(state), "--variant", variant, "--threads", "1", "--set", f"workers={WORKERS}"]
+    url, pid = stack.enter_context(serving(bundle, *extra))
+    return url, "/v1/predict", {"top": 1}, pid
 
 
 def litserve(options: argparse.Namespace, mode: str, stack: ExitStack) -> Server:

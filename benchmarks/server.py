@@ -1,40 +1,62 @@
 """`svfit serve` against bare session.run on the same batches: throughput at saturation, added latency when idle.
 
-    python benchmarks/server.py BUNDLE                     # a swappable bundle; 3 minutes
+    python benchmarks/server.py BUNDLE                     # a swappable bundle; 3 minutes (--quick: 1)
     python benchmarks/server.py BUNDLE --variant int8
 
-Saturation: 4 connections send 16 texts a request (of like length, one adapter), over and over; against two threads
-that call session.run of backbone and head on the same tokens, one CPU thread each, as the server's workers do. Rounds
-take turns. Idle: one text at a time, server and bare session taking turns with every request. The client shares the
-machine's cores with the server: its share of the CPU is told. Keeps benchmarks/results/server-<variant>.json.
+Bare is session.run of backbone and head on token arrays made and padded beforehand; the server also reads JSON,
+tokenizes, batches, and writes labels. Both have two workers of one CPU thread.
+
+- 16 texts a request, of like length, one adapter: 4 connections, against two threads. Aim: 0.9 of bare rows a second
+- one text a request: 16 connections, against two threads that run a row at a time (the server gathers rows)
+- idle: one text at a time, bare and server taking turns with every request. Aim: 2 ms more at p50
+
+Rounds take turns. The client shares the machine's cores with the server; it sends requests made beforehand, doesn't
+parse answers, and what it took of a core is told. Keeps benchmarks/results/server-<variant>.json.
 """
 
 from __future__ import annotations
 
 import argparse
-import http.client
-import itertools
-import json
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
-from common import texts, turns
+from common import percentile, texts, turns, versions
+from web import Connection, load, request, serving
 
 from serve.adapters.adapter import read_adapter
 from serve.bundle import Bundle
-from serve.engine import Engine
 from serve.files import write_json
 from serve.machine import describe
+from serve.session import load as open_session
+from serve.session import quiet_options
 from serve.tokenize import TextTokenizer
 
-ROWS, CONNECTIONS, WORKERS = 16, 4, 2
+ROWS, WORKERS = 16, 2
+CONNECTIONS = {"batches": 4, "single": 16}
+
+
+class Bare:
+    """Backbone and head in onnxruntime, and nothing else: `run(place)` answers the batch of that place."""
+
+    def __init__(self, bundle: Bundle, variant: str, name: str, batches: list[list[str]]) -> None:
+        swap = bundle.manifest.swap
+        assert swap is not None  # noqa: S101  (main refused a merged bundle)
+        adapter = read_adapter(bundle.path / "adapters" / name, bundle.manifest)
+        head = swap.head(adapter.head)
+        self._backbone = open_session(bundle.path / bundle.manifest.variant(variant).file, quiet_options(1))
+        self._head = open_session(bundle.path / head.file, quiet_options(1))
+        tokenizer = TextTokenizer(bundle)
+        self._feeds = [tokenizer(batch) | {swap.sigma: adapter.reference} for batch in batches]
+        self._outputs, self._weights, self._inputs = list(swap.outputs), dict(adapter.weights), head.inputs
+
+    def run(self, place: int) -> object:
+        feeds = self._feeds[place % len(self._feeds)]
+        found = feeds | dict(zip(self._outputs, self._backbone.run(self._outputs, feeds), strict=True))
+        return self._head.run(None, {name: found[name] for name in self._inputs} | self._weights)
 
 
 def main() -> None:
@@ -43,113 +65,108 @@ def main() -> None:
     parser.add_argument("--variant", default="fp32")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=6.0, help="of a round")
+    parser.add_argument("--quick", action="store_true", help="2 rounds of 2 seconds; keeps nothing")
     options = parser.parse_args()
+    if options.quick:
+        options.rounds, options.seconds = 2, 2.0
     bundle = Bundle.open(options.bundle)
+    if bundle.manifest.swap is None:
+        raise SystemExit(f"{bundle.path}: is merged; make one with --set export.mode=swappable")
+    name = bundle.manifest.swap.adapters[0]
     tokenizer = TextTokenizer(bundle)
-    name = bundle.manifest.swap.adapters[0] if bundle.manifest.swap else "default"
-    adapter = read_adapter(bundle.path / "adapters" / name, bundle.manifest)
-    engine = Engine(bundle, tokenizer, options.variant, threads=1)
     rows = sorted(texts(512), key=lambda text: tokenizer.encode(text).shape[1])
-    batches = [rows[start : start + ROWS] for start in range(0, len(rows), ROWS)]
-    bodies = [json.dumps({"adapter": name, "text": batch, "top": 1}).encode() for batch in batches]
-    tokens = [[tokenizer.encode(row) for row in batch] for batch in batches]
-    with serving(options) as url:
-        bare, served, client = [], [], []
-        for _ in range(options.rounds):
-            bare.append(rate(lambda place: engine.run(tokens[place], [adapter] * ROWS), WORKERS, options.seconds))
-            began = time.process_time()
-            served.append(over_http(url, bodies, options.seconds))
-            client.append((time.process_time() - began) / options.seconds)
-        one = json.dumps({"adapter": name, "text": rows[256], "top": 1}).encode()
-        connection = connect(url)
-        idle = turns(
-            {
-                "bare": lambda: engine.run([tokenizer.encode(rows[256])], [adapter]),
-                "served": lambda: post(connection, one),
-            },
-            repeats=300,
-        )
-    middle = {key: 1000 * float(np.percentile(values, 50)) for key, values in idle.items()}
+    shapes = {"batches": [rows[start : start + ROWS] for start in range(0, len(rows), ROWS)]}
+    shapes["single"] = [[row] for row in np.random.default_rng(0).permutation(rows).tolist()]
     result: dict[str, Any] = {
         "variant": options.variant,
         "machine": describe(),
-        "bare_rows_s": [round(value, 1) for value in bare],
-        "served_rows_s": [round(value, 1) for value in served],
-        "throughput": round(float(np.median(np.array(served) / np.array(bare))), 3),
-        "client_cpu_cores": round(float(np.median(client)), 2),
-        "idle_bare_p50_ms": round(middle["bare"], 2),
-        "idle_served_p50_ms": round(middle["served"], 2),
-        "idle_added_p50_ms": round(middle["served"] - middle["bare"], 2),
+        "versions": versions("onnxruntime", "uvicorn", "fastapi"),
+        "workers": WORKERS,
+        "threads_a_worker": 1,
     }
-    write_json(Path(__file__).parent / "results" / f"server-{options.variant}.json", result)
-    for key, value in result.items():
-        if key != "machine":
-            print(f"{key:<20}{value}")
+    extra = ["--variant", options.variant, "--threads", "1", "--set", f"workers={WORKERS}"]
+    with serving(options.bundle, *extra) as (url, _):
+        for shape, batches in shapes.items():
+            bare = Bare(bundle, options.variant, name, batches)
+            wires = [request("/v1/predict", {"adapter": name, "text": batch, "top": 1}) for batch in batches]
+            result[shape] = saturated(bare.run, url, wires, len(batches[0]), CONNECTIONS[shape], options)
+        result["idle"] = idle(bundle, options.variant, name, rows[len(rows) // 2], url, 60 if options.quick else 400)
+    show(result)
+    if not options.quick:
+        write_json(Path(__file__).parent / "results" / f"server-{options.variant}.json", result)
 
 
-class serving:  # noqa: N801  (used as a function)
-    """A server process on a free port; gives its address."""
-
-    def __init__(self, options: argparse.Namespace) -> None:
-        program = Path(sys.executable).with_name("svfit")
-        command = [str(program), "serve", str(options.bundle), "--variant", options.variant, "--port", "0", "--json"]
-        self._process = subprocess.Popen(
-            [*command, "--set", "log=none", "--set", f"workers={WORKERS}"], stdout=subprocess.PIPE, text=True
-        )
-
-    def __enter__(self) -> str:
-        assert self._process.stdout is not None  # noqa: S101
-        return str(json.loads(self._process.stdout.readline())["url"])
-
-    def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        self._process.wait()
-
-
-def connect(url: str) -> http.client.HTTPConnection:
-    parts = urlsplit(url)
-    return http.client.HTTPConnection(str(parts.hostname), parts.port)
-
-
-def post(connection: http.client.HTTPConnection, body: bytes) -> bytes:
-    connection.request("POST", "/v1/predict", body)
-    answer = connection.getresponse()
-    data = answer.read()
-    if answer.status != 200:
-        raise SystemExit(data.decode())
-    return data
+def saturated(
+    bare: Callable[[int], object],
+    url: str,
+    wires: list[bytes],
+    rows: int,
+    connections: int,
+    options: argparse.Namespace,
+) -> dict[str, Any]:
+    """Rows a second of both in rounds that take turns, and the median of each round's ratio."""
+    rate(bare, len(wires), rows, 1.0)
+    load(url, wires, rows, connections, 1.0)
+    alone, served, client, seconds = [], [], [], []
+    for _ in range(options.rounds):
+        alone.append(round(rate(bare, len(wires), rows, options.seconds), 1))
+        given = load(url, wires, rows, connections, options.seconds)
+        served.append(round(given.rows_s, 1))
+        client.append(given.client_cores)
+        seconds += given.seconds
+    return {
+        "rows": rows,
+        "connections": connections,
+        "bare_rows_s": alone,
+        "served_rows_s": served,
+        "ratio": round(float(np.median(np.divide(served, alone))), 3),
+        "served_p50_ms": percentile(seconds, 50),
+        "served_p99_ms": percentile(seconds, 99),
+        "client_cores": round(float(np.median(client)), 3),
+    }
 
 
-def over_http(url: str, bodies: list[bytes], seconds: float) -> float:
-    held = threading.local()
-
-    def send(place: int) -> None:
-        if not hasattr(held, "connection"):
-            held.connection = connect(url)
-        post(held.connection, bodies[place])
-
-    return rate(send, CONNECTIONS, seconds)
-
-
-def rate(work: Callable[[int], object], threads: int, seconds: float) -> float:
-    """Rows a second of `threads` threads that go through the batches over and over."""
-    done = [0] * threads
-    end = time.monotonic() + seconds
+def rate(work: Callable[[int], object], places: int, rows: int, seconds: float) -> float:
+    """Rows a second of as many threads as the server has workers, which go through the batches over and over."""
+    done = [0] * WORKERS
+    began = time.monotonic()
+    end = began + seconds
 
     def run(thread: int) -> None:
-        for place in itertools.cycle(range(thread, 32, threads)):
-            if time.monotonic() >= end:
-                return
-            work(place)
-            done[thread] += ROWS
+        place = thread
+        while time.monotonic() < end:
+            work(place % places)
+            done[thread] += rows
+            place += WORKERS
 
-    began = time.monotonic()
-    workers = [threading.Thread(target=run, args=(thread,)) for thread in range(threads)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
+    threads = [threading.Thread(target=run, args=(thread,)) for thread in range(WORKERS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     return sum(done) / (time.monotonic() - began)
+
+
+def idle(bundle: Bundle, variant: str, name: str, text: str, url: str, repeats: int) -> dict[str, float]:
+    """One text, the server at rest: medians in ms, and what the server adds."""
+    bare, connection = Bare(bundle, variant, name, [[text]]), Connection(url)
+    wire = request("/v1/predict", {"adapter": name, "text": text, "top": 1})
+    seconds = turns({"bare": lambda: bare.run(0), "served": lambda: connection.ask(wire)}, repeats)
+    connection.close()
+    found = {f"{key}_p{share}_ms": percentile(values, share) for key, values in seconds.items() for share in (50, 99)}
+    return found | {"added_p50_ms": round(found["served_p50_ms"] - found["bare_p50_ms"], 3)}
+
+
+def show(result: dict[str, Any]) -> None:
+    print("| load | bare rows/s | served rows/s | served over bare | client's share of a core |\n|---|---|---|---|---|")
+    for shape in CONNECTIONS:
+        row = result[shape]
+        told = f"{row['connections']} connections, {row['rows']} text(s) a request"
+        middle = [float(np.median(row[key])) for key in ("bare_rows_s", "served_rows_s")]
+        print(f"| {told} | {middle[0]:.0f} | {middle[1]:.0f} | {row['ratio']:.3f} | {row['client_cores']:.2f} |")
+    idle = result["idle"]
+    print(f"\nidle: {idle['bare_p50_ms']:.2f} ms bare, {idle['served_p50_ms']:.2f} ms served at p50", end="")
+    print(f" ({idle['added_p50_ms']:+.2f} ms); p99 {idle['bare_p99_ms']:.2f} and {idle['served_p99_ms']:.2f} ms")
 
 
 if __name__ == "__main__":

@@ -7,26 +7,44 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 LARGEST = 2**20  # bytes read at once
 
 
-def request(path: str, document: Any) -> bytes:
-    """A POST as it goes over the wire."""
-    body = json.dumps(document).encode()
-    head = f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
+def wire(method: str, path: str, body: bytes = b"", kind: str = "application/json") -> bytes:
+    """A request as it goes over the wire; `kind` is its body's content type."""
+    head = f"{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: {kind}\r\n"
     return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
 
 
+def request(path: str, document: Any) -> bytes:
+    """A POST of JSON."""
+    return wire("POST", path, json.dumps(document).encode())
+
+
+def form(files: Mapping[str, bytes]) -> tuple[bytes, str]:
+    """Files as the body of an upload, and its content type."""
+    mark = "part-of-the-benchmark"
+    body = b"".join(
+        f'--{mark}\r\ncontent-disposition: form-data; name="{name}"; filename="{name}"\r\n\r\n'.encode()
+        + data
+        + b"\r\n"
+        for name, data in files.items()
+    )
+    return body + f"--{mark}--\r\n".encode(), f"multipart/form-data; boundary={mark}"
+
+
 class Connection:
-    """One connection, kept alive. Raises SystemExit with the server's words for an answer that isn't 200."""
+    """One connection, kept alive. Raises SystemExit with the server's words for an answer that is no success."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -34,7 +52,7 @@ class Connection:
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def ask(self, wire: bytes) -> bytes:
-        """Send a request made by `request`; the answer's body."""
+        """Send a request made by `wire`; the answer's body."""
         self._socket.sendall(wire)
         data = self._more(b"")
         while (end := data.find(b"\r\n\r\n")) < 0:
@@ -43,7 +61,7 @@ class Connection:
         length = int(head.partition(b"content-length:")[2].split(b"\r\n", 1)[0])
         while len(data) < end + 4 + length:
             data = self._more(data)
-        if not head.startswith(b"http/1.1 200"):
+        if not head.startswith(b"http/1.1 20"):
             raise SystemExit(data.decode(errors="replace"))
         return data[end + 4 :]
 
@@ -124,3 +142,15 @@ def process(
         running.wait()
         if running.stdout is not None:
             running.stdout.close()
+
+
+@contextmanager
+def serving(bundle: Path, *options: str) -> Iterator[tuple[str, int]]:
+    """`svfit serve` on a free port, without a log; its address and its process's number."""
+    command = [str(Path(sys.executable).with_name("svfit")), "serve", str(bundle), "--port", "0", "--json"]
+    with process([*command, "--set", "log=none", *options]) as running:
+        assert running.stdout is not None  # noqa: S101
+        line = running.stdout.readline()
+        if not line:
+            raise SystemExit("svfit serve did not start")
+        yield json.loads(line)["url"], running.pid
