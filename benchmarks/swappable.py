@@ -62,7 +62,7 @@ def times(first: Path, merged: Path) -> list[dict[str, Any]]:
     text = "i was charged a fee for withdrawing cash abroad, is that right?"
     rows = []
     for variant in ("fp32", "int8"):
-        for threads in (1, 2):
+        for threads in (1,):  # pools of several sessions would spin against each other
             engine = Engine(bundle, tokenizer, variant, threads=threads)
             alone = MergedEngine(plain, tokenizer, variant, threads=threads)
             for batch in (1, 16):
