@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from serve.adapters.listing import Pinned
 from serve.adapters.shelf import Ref, Shelf
 from serve.answers import Answer, checked_row, decide
+from serve.batching.queueing import alike
 from serve.bundle import Bundle
 from serve.engine import Answering, Backbone, Engine, MergedEngine, not_finite
 from serve.errors import InputError, UsageError
@@ -84,10 +85,8 @@ class Runtime(Shelf):
         tokens = [
             self.encode(row, pin, f"row {place + 1}") for place, (row, pin) in enumerate(zip(rows, pins, strict=True))
         ]
-        order = sorted(range(len(rows)), key=lambda place: tokens[place].shape[1])
         answers: list[Any] = [None] * len(rows)
-        for start in range(0, len(order), batch_size):
-            places = order[start : start + batch_size]
+        for places in alike([row.shape[1] for row in tokens], batch_size):
             logits = self.run([tokens[place] for place in places], [pins[place] for place in places])
             for place, row in zip(places, logits, strict=True):
                 answers[place] = self.answer(row, pins[place])

@@ -51,6 +51,18 @@ class Waiting:
 RowT = TypeVar("RowT", bound=Waiting)
 
 
+def alike(lengths: Sequence[int], most: int) -> list[list[int]]:
+    """Places of rows in batches of at most `most`, the shortest first, whose lengths differ by no more than `slack`."""
+    batches: list[list[int]] = []
+    for place in sorted(range(len(lengths)), key=lengths.__getitem__):
+        last = batches[-1] if batches else []
+        if last and len(last) < most and lengths[place] - lengths[last[0]] <= slack(lengths[place]):
+            last.append(place)
+        else:
+            batches.append([place])
+    return batches
+
+
 def slack(longest: int) -> int:
     """Tokens that the shortest row of a batch may lack to its longest; so a row's padding is bounded."""
     return max(SLACK_TOKENS, longest // SLACK_PART)

@@ -250,10 +250,11 @@ def test_promoted_rows_run_in_their_session_and_the_others_together(
         return run(engine, tokens, adapters, backbone)
 
     monkeypatch.setattr(Engine, "run", counted)
-    runtime.predict(TEXTS, ["alpha", "beta", "alpha", "beta", "alpha"])
+    texts = ["the pump", "fan noisy", "the line", "is leaking", "the fan again"]
+    runtime.predict(texts, ["alpha", "beta", "alpha", "beta", "alpha"])
     assert calls == [(2, False), (3, True)]
     calls.clear()
-    runtime.predict(TEXTS, "alpha")
+    runtime.predict(texts, "alpha")
     assert calls == [(5, True)]
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve.batching.queueing import BatchLimits, RowQueue, Waiting, slack
+from serve.batching.queueing import BatchLimits, RowQueue, Waiting, alike, slack
 from serve.errors import UsageError
 
 LIMITS = st.builds(
@@ -154,3 +154,13 @@ def test_deadlines_of_rows_long_gone_are_forgotten() -> None:
 def test_limits_without_sense_are_refused_by_name(given: dict[str, float], named: str) -> None:
     with pytest.raises(UsageError, match=named):
         BatchLimits(**given)  # type: ignore[arg-type]
+
+
+@given(lengths=st.lists(st.integers(1, 200), max_size=60), most=st.integers(1, 20))
+def test_rows_of_a_call_are_batched_once_each_and_alike_in_length(lengths: list[int], most: int) -> None:
+    batches = alike(lengths, most)
+    assert sorted(place for batch in batches for place in batch) == list(range(len(lengths)))
+    for batch in batches:
+        sizes = [lengths[place] for place in batch]
+        assert len(batch) <= most
+        assert max(sizes) - min(sizes) <= slack(max(sizes))
