@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serve.answers import MAX_TEXT, Prediction, checked_row, decide, softmax
+from serve.batching.queueing import alike
 from serve.bundle import Bundle
 from serve.engine import open_default
 from serve.errors import UsageError
@@ -44,13 +45,7 @@ class Predictor:
         texts = self.bundle.manifest.input.text
         ready = [checked_row(row, texts, f"row {place + 1}") for place, row in enumerate(rows)]
         result = np.empty((len(ready), self.bundle.manifest.output.width), dtype=np.float32)
-        order = sorted(range(len(ready)), key=lambda place: _length(ready[place]))
-        for start in range(0, len(order), batch_size):
-            places = order[start : start + batch_size]
-            columns = [self._tokenizer.encode(ready[place], self._max_length) for place in places]
-            result[places] = self._session.run(self._tokenizer.pad(columns))
+        columns = [self._tokenizer.encode(row, self._max_length) for row in ready]
+        for places in alike([column.shape[1] for column in columns], batch_size):
+            result[places] = self._session.run(self._tokenizer.pad([columns[place] for place in places]))
         return result
-
-
-def _length(row: Row) -> int:
-    return len(row) if isinstance(row, str) else len(row[0]) + len(row[1])
