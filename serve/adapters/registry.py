@@ -15,7 +15,7 @@ from serve.adapters.contents import digest, digest_files
 from serve.adapters.store import Changes, Sealed, Store, Writing
 from serve.adapters.versions import Entry, VersionRecord, checked_name, split_ref
 from serve.bundle import STATE, Bundle
-from serve.errors import Conflict, InputError, NotFound
+from serve.errors import Conflict, InputError, NotFound, UsageError
 from serve.swap import SwapSpec
 
 _SHOWN, _NEAR = 10, 1000  # names that an error lists, and that it searches for one alike
@@ -37,8 +37,13 @@ class Registry:
     def __init__(self, bundle: Bundle, state: Path | None = None) -> None:
         """`state` is where adapters are kept that come later; None is the folder `state` of the bundle.
 
-        Raises InputError for a merged bundle, and for sealed adapters that don't fit it.
+        Raises InputError for a merged bundle, and for sealed adapters that don't fit it; UsageError for a `state`
+        elsewhere in the bundle, which would no longer open.
         """
+        if state is not None and _within(state, bundle.path) and not _within(state, bundle.path / STATE):
+            raise UsageError(
+                f"--state {state} is in the bundle, which holds only what was sealed; name a folder elsewhere"
+            )
         manifest = bundle.manifest
         if manifest.swap is None:
             raise InputError(
@@ -270,3 +275,7 @@ def _told(names: Names, near: str = "") -> str:
         return f"there are: {', '.join(have)}" if have else "there is none"
     alike = get_close_matches(near[:80], have, n=3) if len(have) <= _NEAR else []
     return f"there are {len(have)}" + (f"; did you mean {' or '.join(alike)}?" if alike else "")
+
+
+def _within(path: Path, folder: Path) -> bool:
+    return path.resolve().is_relative_to(folder.resolve())

@@ -39,21 +39,14 @@ def state_options(command: F) -> F:
 def open_registry(bundle: Path, state: Path | None) -> Iterator[tuple[Bundle, Registry]]:
     """A bundle and its adapters. Its graphs are neither loaded nor hashed, so this takes no longer for a large one."""
     from serve.adapters.registry import Registry
-    from serve.bundle import STATE, Bundle
-    from serve.errors import UsageError
+    from serve.bundle import Bundle
 
-    if state and _within(state, bundle) and not _within(state, bundle / STATE):
-        raise UsageError(f"--state {state} is in the bundle, which holds only what was sealed; name a folder elsewhere")
     opened = Bundle.open(bundle, check=False)
     registry = Registry(opened, state)
     try:
         yield opened, registry
     finally:
         registry.close()
-
-
-def _within(path: Path, folder: Path) -> bool:
-    return path.resolve().is_relative_to(folder.resolve())
 
 
 @click.command(short_help="Add an adapter, or the next version of one.")

@@ -17,7 +17,7 @@ from tiny_swap import KEPT, make_adapter, make_swap_bundle, tiny_delta
 
 from serve.adapters.registry import Registry
 from serve.bundle import Bundle
-from serve.errors import BusyError, Conflict, InputError, NotFound, SvfitError
+from serve.errors import BusyError, Conflict, InputError, NotFound, SvfitError, UsageError
 
 
 @pytest.fixture
@@ -353,7 +353,7 @@ def test_a_state_that_can_not_be_written_is_told_and_still_read(
     assert seed_of(reader, "one") == 11
     reader.close()
     assert sorted(path.name for path in (bundle.path / "state").iterdir()) == ["adapters", "registry.sqlite"]
-    blocked = bundle.path / "a-file"
+    blocked = bundle.path.parent / "a-file"
     blocked.write_text("")
     with pytest.raises(SvfitError, match=r"can't be written.*--state DIR"):
         Registry(bundle, blocked / "state").add("one", adapter)
@@ -440,3 +440,12 @@ def test_ten_thousand_adapters_open_and_resolve_quickly(bundle: Bundle, registry
     many.close()
     assert opened < 1
     assert seconds[500] < 200e-6  # measured 10 µs; leaves room for a machine that is busy otherwise
+
+
+@pytest.mark.parametrize("name", ["elsewhere", "adapters/mine"])
+def test_a_state_folder_among_what_was_sealed_is_refused_before_anything_is_written(tmp_path: Path, name: str) -> None:
+    folder = make_swap_bundle(tmp_path / "sealed")
+    with pytest.raises(UsageError, match="is in the bundle, which holds only what was sealed"):
+        Registry(Bundle.open(folder), folder / name)
+    assert not (folder / name).exists()
+    Registry(Bundle.open(folder), folder / "state").close()
