@@ -17,11 +17,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from export.basis import Basis
+from serve.adapters.adapter import FORMAT, FORMAT_VERSION
 from serve.errors import InputError
 from serve.files import write_json
 
-FORMAT = "svfit-adapter"
-FORMAT_VERSION = 1
 MAX_CARD_BYTES = 16 * 2**20
 MAX_TENSOR_BYTES = 2 * 2**30
 

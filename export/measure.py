@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serve.errors import InputError
+from serve.session import load, quiet_options
 
 BATCH = 16
 Feeds = Mapping[str, npt.NDArray[np.int64]]
@@ -37,7 +38,7 @@ def measure(
     """
     if not files or repeats < 1 or threads < 1:
         raise InputError("measure: needs at least one graph, one repeat and one thread")
-    sessions = {name: _open(path, threads) for name, path in files.items()}
+    sessions = {name: load(path, quiet_options(threads)) for name, path in files.items()}
     alone = _rounds(sessions, single, repeats, warm_up)
     together = _rounds(sessions, batch, repeats // 5 + 1, warm_up)
     rows = len(next(iter(batch.values())))
@@ -71,12 +72,3 @@ def _rounds(sessions: Mapping[str, Any], feeds: Feeds, repeats: int, warm_up: in
             session.run(None, dict(feeds))
             seconds[name].append(time.perf_counter() - start)
     return seconds
-
-
-def _open(path: Path, threads: int) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = threads
-    return onnxruntime.InferenceSession(str(path), sess_options=options, providers=["CPUExecutionProvider"])

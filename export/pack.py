@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from serve.adapters.native import HEAD_FILE, SIGMA_FILE
 from serve.bundle import SAMPLES, TOKENIZER, Bundle, seal
 from serve.engine import open_default
 from serve.errors import InputError
@@ -27,7 +28,7 @@ from serve.tokenize import Row, TextTokenizer
 MIN_SAMPLES = 8
 FP32_TOLERANCE = 1e-4  # the same sums in another order; see export.parity
 INT8_SHARE = 0.02  # of the largest logit: a rounding that falls to the other side moves an activation by 1/255
-NATIVE = ("sigma.onnx_adapter", "head.onnx_adapter")
+NATIVE = (SIGMA_FILE, HEAD_FILE)
 PACKAGES = ("numpy", "onnx", "onnxruntime", "svfit", "tokenizers", "torch", "transformers")
 
 

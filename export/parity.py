@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serve.errors import GateError, InputError
+from serve.session import load, quiet_options
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -56,7 +57,7 @@ def check_parity(
     """
     import torch
 
-    session = _session(graph) if isinstance(graph, Path) else graph
+    session = load(graph, quiet_options()) if isinstance(graph, Path) else graph
     names = [entry.name for entry in session.get_outputs()]
     rows: list[ParityRow] = []
     for batch in batches:
@@ -167,15 +168,3 @@ def _largest(wanted: npt.NDArray[np.float32], result: npt.NDArray[np.float32]) -
     if not (np.isfinite(wanted).all() and np.isfinite(result).all()):
         return float("nan")
     return float(np.abs(wanted.astype(np.float64) - result.astype(np.float64)).max())
-
-
-def _session(path: Path) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    try:
-        return onnxruntime.InferenceSession(str(path), sess_options=options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's errors share no base class
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"{path}: onnxruntime {onnxruntime.__version__} can't load it ({reason})") from error

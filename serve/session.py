@@ -75,7 +75,10 @@ def quiet_options(threads: int | None = None) -> Any:
 
 
 def load(path: Path, options: Any) -> Any:
-    """An onnxruntime.InferenceSession on the CPU. Raises InputError where the file can't be loaded."""
+    """An onnxruntime.InferenceSession on the CPU. Raises InputError where the file can't be loaded.
+
+    Every graph in a file, here and in `export`, is opened by this.
+    """
     import onnxruntime
 
     try:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from export.swap.build import BACKBONE_FILE, SwapFiles
 from export.swap.cut import HEAD_FILE
 from export.swap.inject import SIGMA
+from serve.session import load, quiet_options
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 WARM_UP = 3
@@ -33,7 +34,9 @@ def price(
     `batches` are inputs, int64 (batch, sequence) each; `weights` the head's. sigma is fed (1, R), not left at its
     default. Every repeat runs both graphs, so that a slow moment of the machine meets both.
     """
-    plain, backbone, head = (_open(path, threads) for path in (merged, folder / BACKBONE_FILE, folder / HEAD_FILE))
+    plain, backbone, head = (
+        load(path, quiet_options(threads)) for path in (merged, folder / BACKBONE_FILE, folder / HEAD_FILE)
+    )
     outputs = list(files.outputs)
     sigma = np.full((1, files.width), 0.01, dtype=np.float32)
 
@@ -56,12 +59,3 @@ def _ratio(first: Callable[[Arrays], None], second: Callable[[Arrays], None], fe
             if turn >= WARM_UP:
                 taken.append(time.perf_counter() - start)
     return round(float(np.median(seconds[0]) / np.median(seconds[1])), 4)
-
-
-def _open(path: Path, threads: int) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = threads
-    return onnxruntime.InferenceSession(str(path), sess_options=options, providers=["CPUExecutionProvider"])

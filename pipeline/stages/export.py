@@ -83,5 +83,9 @@ def export(context: Context, folder: Path) -> dict[str, Any]:
 
 def input_spec(context: Context) -> InputSpec:
     """What the exported graph takes, as `export` recorded it."""
-    recorded = read_result(context.path("export"), "export.json")["inputs"]
-    return InputSpec(**(recorded | {"names": tuple(recorded["names"])}))
+    return recorded_inputs(read_result(context.path("export"), "export.json"))
+
+
+def recorded_inputs(result: dict[str, Any]) -> InputSpec:
+    """The `inputs` that a stage recorded in its result."""
+    return InputSpec.from_dict(result["inputs"], "inputs")

@@ -43,7 +43,8 @@ def finetune(context: Context, folder: Path) -> dict[str, Any]:
         )
     seen = profile(dataset, lambda texts: count_tokens(loaded.tokenizer, texts), length)
     render_profile(seen, context.console)
-    svfit = _wrapped(context, loaded)
+    onto = read_onto(context)
+    svfit = _wrapped(context, loaded, onto)
 
     last = output_layer(svfit.model, svfit.whole) if dataset.task == "text-regression" else None
     scale = Scale.of(dataset.train.labels) if last is not None else None
@@ -68,7 +69,7 @@ def finetune(context: Context, folder: Path) -> dict[str, Any]:
     if scale is not None and last is not None:
         scale.put_into(last)
         result.record["validation"] = [scale.real_units(row) for row in result.record["validation"]]
-    trained = _trained(svfit, read_onto(context))
+    trained = _trained(svfit, onto)
     card = {
         "name": config.name,
         "task": dataset.task,
@@ -123,10 +124,9 @@ def _check_metric(task: str, metric: str) -> None:
         raise UsageError(f"train.metric: {metric} says nothing about {task}; available: {', '.join(fitting)}")
 
 
-def _wrapped(context: Context, loaded: Loaded) -> SVFit:
+def _wrapped(context: Context, loaded: Loaded, onto: Onto | None) -> SVFit:
     adapter = context.config.adapter
     whole = list(loaded.whole) if adapter.head_modules == "auto" else list(adapter.head_modules)
-    onto = read_onto(context)
     with Progress(console=context.console, transient=True, disable=not context.console.is_terminal) as progress:
         task = progress.add_task("singular values")
         svfit = wrap(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from export.swap.build import BACKBONE_FILE, SwapFiles
 from export.swap.draft import Draft
 from export.swap.inject import SIGMA
 from pipeline.stages.context import Context, read_result
-from pipeline.stages.export import GRAPH
+from pipeline.stages.export import GRAPH, recorded_inputs
 from pipeline.stages.others import other_run
 from pipeline.stages.swap import ADAPTERS, Task
 from serve.adapters.adapter import LoadedAdapter
@@ -41,7 +40,7 @@ class Swapped:
     def of(cls, context: Context) -> Swapped:
         folder = context.path("swap")
         result = read_result(folder, "swap.json")
-        found = json.loads(json.dumps(result["files"]))
+        found = result["files"]
         files = SwapFiles(
             found["width"],
             tuple(found["outputs"]),
@@ -49,9 +48,8 @@ class Swapped:
             HeadSpec.from_dict(found["head"], "swap.json: head"),
             found["bytes"],
         )
-        inputs = InputSpec(**(result["inputs"] | {"names": tuple(result["inputs"]["names"])}))
         runs = [context, *(other_run(Path(run), context.console) for run in context.config.export.adapters)]
-        return cls(folder, files, inputs, result, tuple(Task.of(run) for run in runs), context)
+        return cls(folder, files, recorded_inputs(result), result, tuple(Task.of(run) for run in runs), context)
 
     def draft(self, graph: Path | None = None) -> Draft:
         """These graphs, or another backbone with the same heads, ready to answer."""

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 
 from export.adapter import Adapter
-from export.basis import FactorStore
+from export.basis import Factors, FactorStore
 from export.graph import export_onnx
 from export.measure import repeat_row
 from export.parity import random_batches
@@ -69,9 +69,10 @@ def swap(context: Context, folder: Path) -> dict[str, Any]:
     settings = context.config.export
     tasks = [Task.of(run) for run in [context, *(other_run(Path(run), context.console) for run in settings.adapters)]]
     _alike(tasks)
-    moves = _moves(tasks, context)
+    factors = dict(FactorStore().load(tasks[0].adapter.basis))
+    moves = _moves(tasks, context, factors)
     inputs = replace(tasks[0].inputs, max_length=max(task.inputs.max_length for task in tasks))
-    choices, files, paid = _within_budget(context, tasks, moves, folder, settings.swap_budget)
+    choices, files, paid = _within_budget(context, tasks[0], moves, factors, folder)
     kept = {name: choice.kept for name, choice in choices.items()}
     shares = dict(zip([task.name for task in tasks], kept_share(moves, choices), strict=True))
     settled: dict[str, Adapter] = {}
@@ -142,9 +143,9 @@ def _alike(tasks: Sequence[Task]) -> None:
             )
 
 
-def _moves(tasks: Sequence[Task], context: Context) -> dict[str, LayerMoves]:
+def _moves(tasks: Sequence[Task], context: Context, factors: Mapping[str, Factors]) -> dict[str, LayerMoves]:
     basis = tasks[0].adapter.basis
-    Vh = {name: factors.Vh.numpy() for name, factors in FactorStore().load(basis)}
+    Vh = {name: layer.Vh.numpy() for name, layer in factors.items()}
     shares: dict[str, list[Any]] = {name: [] for name in basis.layers}
     for task in tasks:
         context.say(f"{task.name}: measuring what each direction adds")
@@ -156,15 +157,18 @@ def _moves(tasks: Sequence[Task], context: Context) -> dict[str, LayerMoves]:
 
 
 def _within_budget(
-    context: Context, tasks: Sequence[Task], moves: Mapping[str, LayerMoves], folder: Path, budget: float
+    context: Context,
+    first: Task,
+    moves: Mapping[str, LayerMoves],
+    factors: Mapping[str, Factors],
+    folder: Path,
 ) -> tuple[dict[str, Choice], SwapFiles, dict[str, float]]:
     """Choose by counting multiply-adds, build, time it; where it took longer than its count said, choose fewer."""
-    first = tasks[0]
+    budget = context.config.export.swap_budget
     base, whole, probes = _base_graph(first)
     weights = {name: value.numpy() for name, value in first.adapter.modules.items()}
     single = first.evaluation.median_row()
     batches = {"batch_1": single, "batch_16": repeat_row(single, 16)}
-    factors = dict(FactorStore().load(first.adapter.basis))
     asked = budget
     for _ in range(TRIES):
         choices = choose(moves, asked)
