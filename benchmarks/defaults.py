@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from export.basis import FactorStore
+from export.store import FactorStore
 from pipeline.model.load import load
 from pipeline.model.source import resolve
 from pipeline.stages.quiet import quiet_libraries

@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import save_file
 
 from export.adapter import Adapter
-from export.basis import Factors, FactorStore
+from export.basis import Factors
+from export.store import FactorStore
 from serve.errors import InputError
 from serve.files import write_bytes, write_json
 

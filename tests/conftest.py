@@ -14,7 +14,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # here, not in a fixture: huggingface_hub re
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-    from export.basis import FactorStore
+    from export.store import FactorStore
 
 TinyModel = Callable[..., "PreTrainedModel"]
 WORDS = ("pump", "leak", "valve", "fan", "noise", "hot", "cold", "line", "door", "lamp", "dark", "bright")
@@ -34,7 +34,7 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 @pytest.fixture
 def store(tmp_path: Path) -> FactorStore:
     """An empty store of factors."""
-    from export.basis import FactorStore
+    from export.store import FactorStore
 
     return FactorStore(tmp_path / "store")
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from rich.progress import Progress
 
-from export.basis import FactorStore
+from export.store import FactorStore
 from pipeline.data import Split, profile, render_profile
 from pipeline.model.load import Loaded, load
 from pipeline.stages.context import Context

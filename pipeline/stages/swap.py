@@ -12,10 +12,11 @@ import numpy as np
 import onnx
 
 from export.adapter import Adapter
-from export.basis import Factors, FactorStore
+from export.basis import Factors
 from export.graph import export_onnx
 from export.measure import repeat_row
 from export.parity import random_batches
+from export.store import FactorStore
 from export.swap.build import SwapFiles, build_swap
 from export.swap.classes import class_axes
 from export.swap.directions import Choice, LayerMoves, choose, kept_share

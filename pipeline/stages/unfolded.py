@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from export.adapter import Adapter
-from export.basis import FactorStore
+from export.store import FactorStore
 from pipeline.model.load import Loaded, load
 from pipeline.stages.context import Context
 from pipeline.stages.onto import read_onto

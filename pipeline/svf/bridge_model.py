@@ -13,7 +13,8 @@ from peft.tuners.tuners_utils import BaseTuner
 from peft.utils.other import AuxiliaryTrainingWrapper
 from torch import nn
 
-from export.basis import Basis, Factors, FactorStore
+from export.basis import Basis, Factors
+from export.store import FactorStore
 from pipeline.svf.bridge_layer import PREFIX, SVFitLayer, refuse_several
 from pipeline.svf.decompose import Decomposition, decompose, recall
 from pipeline.svf.targets import find_targets

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from export.basis import Basis, Factors, FactorStore, LayerBasis, tensor_sha256
+from export.basis import Basis, Factors, LayerBasis, tensor_sha256
+from export.store import FactorStore
 from pipeline.svf.layer import is_linear, oriented_weight
 from pipeline.svf.rank import RankSpec, choose_rank
 from serve.errors import InputError

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from export.adapter import Adapter
-from export.basis import FactorStore
+from export.store import FactorStore
 from pipeline.model.load import load
 from pipeline.model.source import Source
 from pipeline.svf.decompose import Progress, decompose

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from export.adapter import Adapter
-from export.basis import Basis, Factors, FactorStore
+from export.basis import Basis, Factors
+from export.store import FactorStore
 from pipeline.svf.decompose import Decomposition, Progress, decompose, recall
 from pipeline.svf.layer import SVFLinear
 from pipeline.svf.rank import RankSpec

@@ -12,7 +12,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from export.basis import Basis, Factors, FactorStore, LayerBasis, default_store, tensor_sha256
+from export.basis import Basis, Factors, LayerBasis, tensor_sha256
+from export.store import FactorStore, default_store
 from serve.errors import InputError
 
 SHA = st.text("0123456789abcdef", min_size=64, max_size=64)

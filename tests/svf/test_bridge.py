@@ -17,7 +17,7 @@ from peft.utils import PeftType
 from safetensors.torch import load_file, save_file
 
 import pipeline.svf.bridge as bridge
-from export.basis import FactorStore
+from export.store import FactorStore
 from pipeline.svf import wrap
 from pipeline.svf.bridge import SVFitConfig
 from serve.errors import InputError, UsageError

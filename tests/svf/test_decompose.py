@@ -13,7 +13,8 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 import pipeline.svf.decompose as decompose_module
-from export.basis import Factors, FactorStore, tensor_sha256
+from export.basis import Factors, tensor_sha256
+from export.store import FactorStore
 from pipeline.svf.decompose import decompose, decompose_weight
 from pipeline.svf.layer import oriented_weight
 from serve.errors import InputError, UsageError

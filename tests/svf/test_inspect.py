@@ -14,7 +14,7 @@ from bridge_models import tiny
 from click.testing import CliRunner, Result
 from transformers import PreTrainedTokenizerFast
 
-from export.basis import FactorStore
+from export.store import FactorStore
 from pipeline.cli import main
 from pipeline.model.source import resolve
 from pipeline.svf import wrap

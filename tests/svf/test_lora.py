@@ -12,8 +12,8 @@ from bridge_models import PEFTS_OWN, close, logits, tiny
 from click.testing import CliRunner
 from peft import PeftModel
 
-from export.basis import FactorStore
 from export.lora import to_lora
+from export.store import FactorStore
 from pipeline.cli import main
 from pipeline.svf import SVFit, wrap
 from serve.errors import InputError

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from export.adapter import Adapter
-from export.basis import FactorStore
+from export.store import FactorStore
 from pipeline.svf import SVFit, head_modules, wrap
 from pipeline.svf.layer import SVFLinear
 from serve.errors import InputError, UsageError

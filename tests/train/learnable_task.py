@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from export.basis import FactorStore
+from export.store import FactorStore
 from pipeline.svf import SVFit, wrap
 from pipeline.train.fit import Fit, fit
 from pipeline.train.plan import Plan

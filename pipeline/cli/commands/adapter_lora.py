@@ -20,8 +20,8 @@ def to_lora(folder: Path, output: Path, as_json: bool, quiet: bool) -> None:
     Reads the singular vectors that the adapter was trained on from svfit's cache on this machine.
     """
     from export.adapter import Adapter
-    from export.basis import FactorStore
     from export.lora import to_lora as convert
+    from export.store import FactorStore
     from serve.errors import UsageError
     from serve.files import atomic_dir
 

@@ -1,0 +1,97 @@
+"""The core `C` of an adapter: what it may do on its basis, `y = W x + b + U C (Vh x)`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from serve.errors import InputError
+
+KINDS = ("diagonal", "banded", "dense")
+
+
+@dataclass(frozen=True)
+class Core:
+    """`diagonal` scales directions (SVFit, arXiv 2409.05926); `banded` turns each among `bands` neighbours on either
+    side too (SVFT, arXiv 2405.19597); `dense` is any `(r, r)` matrix (LoRA-XS, arXiv 2405.17604).
+
+    Values of a layer, float32, for rank `r` and `k = bands`: `(r,)`, `(2k + 1, r)`, or `(r, r)`. Row `j` of banded
+    values is the off-diagonal `d = j - k`: `C[i, i + d] = values[j, i]`; places outside of `C` are 0 and stay so.
+    Raises `InputError` for an unknown kind, a banded core without bands, or bands of another core.
+    """
+
+    kind: str = "diagonal"
+    bands: int = 0
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise InputError(f"adapter core {self.kind!r} is unknown; available: {', '.join(KINDS)}")
+        if (self.kind == "banded") != (self.bands > 0):
+            raise InputError(
+                f"adapter core {self.kind} with {self.bands} bands: a banded core has at least 1, others 0"
+            )
+
+    def shape(self, rank: int) -> tuple[int, ...]:
+        """The shape of a layer's values."""
+        if self.kind == "banded":
+            return (2 * self.bands + 1, rank)
+        return (rank, rank) if self.kind == "dense" else (rank,)
+
+    def count(self, rank: int) -> int:
+        """How many of a layer's values are trained."""
+        if self.kind == "banded":
+            return sum(max(0, rank - abs(offset)) for offset in self._offsets())
+        return rank * rank if self.kind == "dense" else rank
+
+    def mask(self, rank: int) -> torch.Tensor:
+        """Which of the values are part of `C`: bool, of `shape(rank)`."""
+        inside = torch.ones(self.shape(rank), dtype=torch.bool)
+        if self.kind == "banded":
+            for row, offset in enumerate(self._offsets()):
+                inside[row] = _reach(rank, offset)
+        return inside
+
+    def apply(self, values: torch.Tensor, inner: torch.Tensor) -> torch.Tensor:
+        """`C z` for every `z` of `inner (..., r)`, in its shape; `values` of `shape(r)`, dtypes as torch promotes."""
+        if self.kind == "diagonal":
+            return inner * values
+        if self.kind == "dense":
+            return inner @ values.mT
+        moved = [_shift(inner, offset) * values[row] for row, offset in enumerate(self._offsets())]
+        return torch.stack(moved).sum(0)
+
+    def transposed(self, values: torch.Tensor) -> torch.Tensor:
+        """The values of `Cᵀ`, in the same shape."""
+        if self.kind == "diagonal":
+            return values
+        if self.kind == "dense":
+            return values.mT
+        return torch.stack([_shift(values[-1 - row], offset) for row, offset in enumerate(self._offsets())])
+
+    def matrix(self, values: torch.Tensor) -> torch.Tensor:
+        """`C` itself, `(r, r)`, in the dtype of `values`."""
+        if self.kind == "dense":
+            return values
+        rank = values.shape[-1]
+        return self.apply(values, torch.eye(rank, dtype=values.dtype, device=values.device)).mT
+
+    def _offsets(self) -> range:
+        return range(-self.bands, self.bands + 1)
+
+
+DIAGONAL = Core()
+
+
+def _shift(values: torch.Tensor, offset: int) -> torch.Tensor:
+    """`out[..., i] = values[..., i + offset]`, 0 where there is none."""
+    if abs(offset) >= values.shape[-1]:
+        return torch.zeros_like(values)
+    rolled = values.roll(-offset, -1)
+    return rolled * _reach(values.shape[-1], offset).to(values) if offset else rolled
+
+
+def _reach(rank: int, offset: int) -> torch.Tensor:
+    """Where `i + offset` lies within `0 … rank - 1`: bool `(rank,)`."""
+    places = torch.arange(rank) + offset
+    return (places >= 0) & (places < rank)
