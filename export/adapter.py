@@ -1,7 +1,8 @@
 """An adapter on disk: `adapter.safetensors` and `adapter.json`, nothing else.
 
-Tensors: `delta.<layer> (r,)` what training added to each singular value, `sigma.<layer> (r,)` what each was, and
-`module.<parameter>` for every parameter trained whole (the head, and biases or LayerNorm when asked).
+Tensors: `delta.<layer>` the values of the core (of a diagonal one `(r,)`, what training added to each singular value),
+`sigma.<layer> (r,)` what each singular value was, and `module.<parameter>` for every parameter trained whole (the
+head, and biases or LayerNorm when asked).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from export.basis import Basis
+from export.core import DIAGONAL, Core
 from serve.adapters.adapter import FORMAT, FORMAT_VERSION
 from serve.errors import InputError
 from serve.files import write_json
@@ -27,21 +29,25 @@ MAX_TENSOR_BYTES = 2 * 2**30
 
 @dataclass(frozen=True)
 class Adapter:
-    """One task: `delta` and `sigma` by layer (float32 `(r,)` each), whole parameters by name, and a card."""
+    """One task: by layer `delta` of `core.shape(r)` and `sigma (r,)`, float32; whole parameters by name; a card."""
 
     basis: Basis
     delta: Mapping[str, torch.Tensor]
     sigma: Mapping[str, torch.Tensor]
     modules: Mapping[str, torch.Tensor]
     card: Mapping[str, Any] = field(default_factory=dict)
+    core: Core = DIAGONAL
 
     @property
     def size(self) -> int:
-        """Trained singular values, `R`."""
-        return sum(values.numel() for values in self.delta.values())
+        """Trained values of the core; for a diagonal one the basis's `R`."""
+        return sum(self.core.count(layer.rank) for layer in self.basis.layers.values())
 
     def save(self, folder: Path) -> None:
-        """Write both files into an existing folder. The same adapter gives the same bytes."""
+        """Write both files into an existing folder. The same adapter gives the same bytes.
+
+        Raises `InputError`, writing nothing, for values that are not finite or not of its core.
+        """
         tensors = {f"delta.{name}": value for name, value in self.delta.items()}
         tensors |= {f"sigma.{name}": value for name, value in self.sigma.items()}
         tensors |= {f"module.{name}": value for name, value in self.modules.items()}
@@ -51,12 +57,13 @@ class Adapter:
                 raise InputError(
                     f"adapter: {name} holds NaN or infinity: the training diverged; try a lower train.learning_rate"
                 )
+        self._check_values("adapter: ")
         save_file(ready, str(folder / "adapter.safetensors"))
         document = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
             "method": "svfit",
-            "core": "diagonal",
+            **self.core.to_dict(),
             "basis_id": self.basis.id,
             "basis": self.basis.to_dict(),
             "card": dict(self.card),
@@ -67,12 +74,12 @@ class Adapter:
     def load(cls, folder: Path) -> Adapter:
         """Read and check an adapter folder.
 
-        Raises `InputError` for a missing file, another format, a `basis_id` that isn't its basis's, wrong shapes or
-        values that are not finite.
+        Raises `InputError` for a missing file, another format, a `basis_id` that isn't its basis's, a core that is
+        none, shapes of another core or rank, or values that are not finite.
         """
         document = read_card(folder)
         try:
-            basis = Basis.from_dict(document.get("basis", {}))
+            basis, core = Basis.from_dict(document.get("basis", {})), Core.from_dict(document)
         except InputError as error:
             raise InputError(f"{folder}: adapter.json: {error}") from None
         if basis.id != document.get("basis_id"):
@@ -97,13 +104,16 @@ class Adapter:
         for kind in ("delta", "sigma"):
             if groups[kind].keys() != basis.layers.keys():
                 raise InputError(f"{path}: the {kind} layers are not those of its basis")
-            for name, layer in basis.layers.items():
-                if groups[kind][name].shape != (layer.rank,):
-                    raise InputError(
-                        f"{path}: {kind}.{name} has shape {tuple(groups[kind][name].shape)}, not ({layer.rank},)"
-                    )
         ordered = {kind: {name: groups[kind][name] for name in basis.layers} for kind in ("delta", "sigma")}
-        return cls(basis, ordered["delta"], ordered["sigma"], groups["module"], document.get("card", {}))
+        card = document.get("card", {})
+        found = cls(basis, ordered["delta"], ordered["sigma"], groups["module"], card, core)
+        found._check_values(f"{path}: ")
+        return found
+
+    def _check_values(self, where: str) -> None:
+        for name, layer in self.basis.layers.items():
+            self.core.check(self.delta[name], layer.rank, f"{where}delta.{name}")
+            DIAGONAL.check(self.sigma[name], layer.rank, f"{where}sigma.{name}")
 
 
 def read_card(folder: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The basis: which singular directions of which frozen weights an adapter scales, and their identity.
+"""The basis: which singular directions of which frozen weights an adapter moves, and their identity.
 
 A basis is not reproducible across machines (near-equal singular values rotate), so an adapter means nothing
 without the very factors it was trained on. Factors live in a store on disk, a file a weight; a basis lists them
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from serve.files import sha256_json
 
 @dataclass(frozen=True)
 class Factors:
-    """Top `r` singular triplets of a weight `(out, in)`: `U (out, r)`, `S (r,)`, `Vh (r, in)`, all float32."""
+    """`r` singular triplets of a weight `(out, in)`: `U (out, r)`, `S (r,)`, `Vh (r, in)`, all float32."""
 
     U: torch.Tensor
     S: torch.Tensor
@@ -35,15 +35,45 @@ class Factors:
         """The first `rank` triplets, contiguous."""
         return Factors(self.U[:, :rank].contiguous(), self.S[:rank].contiguous(), self.Vh[:rank].contiguous())
 
+    def take(self, directions: Sequence[int]) -> Factors:
+        """The triplets at these places, in that order, contiguous."""
+        places = torch.tensor(list(directions), dtype=torch.long, device=self.S.device)
+        return Factors(self.U[:, places].contiguous(), self.S[places].contiguous(), self.Vh[places].contiguous())
+
 
 @dataclass(frozen=True)
 class LayerBasis:
-    """One layer of a basis: its weight's shape `(out, in)`, the rank kept, and what it was computed from."""
+    """One layer of a basis: its weight's shape `(out, in)`, the rank kept, and what it was computed from.
+
+    `directions` are the places of the `rank` triplets kept among all of the weight's, strictly increasing; None for
+    the first `rank`, and made None where they are just these. Raises `ValueError` for other `directions`.
+    """
 
     shape: tuple[int, int]
     rank: int
     weight_sha256: str
     factors_sha256: str
+    directions: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.directions is None:
+            return
+        places = self.directions
+        if not places or len(places) != self.rank or list(places) != sorted(set(places)):
+            raise ValueError(f"directions of a layer of rank {self.rank} must be as many, strictly increasing")
+        if places[0] < 0 or places[-1] >= min(self.shape):
+            raise ValueError(f"directions of a weight {self.shape} lie between 0 and {min(self.shape) - 1}")
+        if places[-1] == self.rank - 1:
+            object.__setattr__(self, "directions", None)
+
+    @property
+    def places(self) -> tuple[int, ...]:
+        """`directions` in full: also where they are the first `rank`."""
+        return tuple(range(self.rank)) if self.directions is None else self.directions
+
+    def of(self, whole: Factors) -> Factors:
+        """This layer's triplets out of all of its weight's."""
+        return whole.top(self.rank) if self.directions is None else whole.take(self.directions)
 
 
 @dataclass(frozen=True)
@@ -58,7 +88,7 @@ class Basis:
 
     @property
     def size(self) -> int:
-        """Number of values an adapter on this basis has, `R`."""
+        """Number of directions, `R`: the values that a diagonal adapter has."""
         return sum(layer.rank for layer in self.layers.values())
 
     def to_dict(self) -> dict[str, Any]:
@@ -70,6 +100,7 @@ class Basis:
                     "rank": layer.rank,
                     "weight_sha256": layer.weight_sha256,
                     "factors_sha256": layer.factors_sha256,
+                    **({} if layer.directions is None else {"directions": list(layer.directions)}),
                 }
                 for name, layer in self.layers.items()
             ]
@@ -87,7 +118,18 @@ class Basis:
 
 def _layer_from(row: Mapping[str, Any]) -> LayerBasis:
     out, inp = (int(size) for size in row["shape"])
-    layer = LayerBasis((out, inp), int(row["rank"]), str(row["weight_sha256"]), str(row["factors_sha256"]))
+    directions = row.get("directions")
+    if directions is not None and not (
+        isinstance(directions, list) and all(type(place) is int for place in directions)
+    ):
+        raise ValueError("directions are a list of whole numbers")
+    layer = LayerBasis(
+        (out, inp),
+        int(row["rank"]),
+        str(row["weight_sha256"]),
+        str(row["factors_sha256"]),
+        None if directions is None else tuple(directions),
+    )
     if not 1 <= layer.rank <= min(layer.shape):
         raise ValueError(f"rank {layer.rank} of a weight {layer.shape}")
     for value in (layer.weight_sha256, layer.factors_sha256):

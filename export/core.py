@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch.nn.functional import pad
 
 from serve.errors import InputError
 
@@ -52,14 +55,24 @@ class Core:
                 inside[row] = _reach(rank, offset)
         return inside
 
+    def check(self, values: torch.Tensor, rank: int, where: str) -> None:
+        """Raises `InputError`, begun with `where`, for values of another shape, or not 0 outside of `C`."""
+        if values.shape != self.shape(rank):
+            raise InputError(f"{where} has shape {tuple(values.shape)}, not {self.shape(rank)}")
+        if self.kind == "banded" and bool((values.cpu() * ~self.mask(rank)).any()):
+            raise InputError(f"{where}: holds values outside of its banded {rank} × {rank} matrix; they must be 0")
+
     def apply(self, values: torch.Tensor, inner: torch.Tensor) -> torch.Tensor:
         """`C z` for every `z` of `inner (..., r)`, in its shape; `values` of `shape(r)`, dtypes as torch promotes."""
         if self.kind == "diagonal":
             return inner * values
         if self.kind == "dense":
             return inner @ values.mT
-        moved = [_shift(inner, offset) * values[row] for row, offset in enumerate(self._offsets())]
-        return torch.stack(moved).sum(0)
+        total = inner * values[self.bands]
+        for row, offset in enumerate(self._offsets()):
+            if 0 < abs(offset) < inner.shape[-1]:
+                total = total + _shift(inner, offset) * values[row]
+        return total
 
     def transposed(self, values: torch.Tensor) -> torch.Tensor:
         """The values of `Cᵀ`, in the same shape."""
@@ -76,6 +89,26 @@ class Core:
         rank = values.shape[-1]
         return self.apply(values, torch.eye(rank, dtype=values.dtype, device=values.device)).mT
 
+    def to_dict(self) -> dict[str, Any]:
+        """What `adapter.json` says of it: `core`, and `bands` of a banded one."""
+        return {"core": self.kind} | ({"bands": self.bands} if self.kind == "banded" else {})
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> Core:
+        """What `to_dict` gave, diagonal where nothing is said. Raises `InputError` for an unknown kind, a banded core
+        without `bands` (a whole number, at least 1), or another with them."""
+        kind, bands = document.get("core", "diagonal"), document.get("bands")
+        if kind not in KINDS:
+            raise InputError(f"adapter core {str(kind)[:40]!r} is unknown; available: {', '.join(KINDS)}")
+        if kind == "banded" and not (type(bands) is int and bands >= 1):
+            raise InputError(f"bands of a banded core: must be a whole number, at least 1 (got {str(bands)[:40]})")
+        if kind != "banded" and bands is not None:
+            raise InputError(f"a {kind} core has no bands (got {str(bands)[:40]}); only a banded one has")
+        return cls(kind, bands or 0)
+
+    def __str__(self) -> str:
+        return f"banded ({self.bands} on either side)" if self.kind == "banded" else self.kind
+
     def _offsets(self) -> range:
         return range(-self.bands, self.bands + 1)
 
@@ -85,10 +118,8 @@ DIAGONAL = Core()
 
 def _shift(values: torch.Tensor, offset: int) -> torch.Tensor:
     """`out[..., i] = values[..., i + offset]`, 0 where there is none."""
-    if abs(offset) >= values.shape[-1]:
-        return torch.zeros_like(values)
-    rolled = values.roll(-offset, -1)
-    return rolled * _reach(values.shape[-1], offset).to(values) if offset else rolled
+    reach = max(-values.shape[-1], min(offset, values.shape[-1]))
+    return pad(values, (-reach, reach))
 
 
 def _reach(rank: int, offset: int) -> torch.Tensor:
