@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import resource
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +15,18 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 from transformers import PreTrainedTokenizerBase, TrainingArguments, set_seed
+from transformers.trainer_callback import PrinterCallback
 
-from pipeline.svf import SVFit
 from pipeline.train.metrics import HIGHER_IS_BETTER, score
 from pipeline.train.patience import Patience
 from pipeline.train.plan import Plan
 from pipeline.train.rows import Collator, Rows
 from pipeline.train.trainer import AdapterTrainer
+from pipeline.train.tuned import Tuned
 from pipeline.train.watch import Watch
 from serve.errors import InputError, UsageError
+
+Measure = Callable[[Any, Any], dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class Fit:
 
 
 def fit(
-    svfit: SVFit,
+    tuned: Tuned,
     tokenizer: PreTrainedTokenizerBase,
     train: Rows,
     validation: Rows,
@@ -47,11 +52,13 @@ def fit(
     plan: Plan,
     folder: Path,
     console: Console,
+    measure: Measure | None = None,
 ) -> Fit:
     """Train on `train`, keep the epoch that is best on `validation` (with `plan.max_steps`, the last step).
 
     With `plan.checkpoint`, a checkpoint of the trained parameters is written to `folder` after each epoch, and a
-    broken training goes on from the last one to the same result. Raises `UsageError` for a device or precision that
+    broken training goes on from the last one to the same result. `measure` gives the metrics of logits against labels,
+    where they aren't the task's own. Raises `UsageError` for a device or precision that
     isn't here, `InputError` where the loss stops being a number.
     """
     set_seed(plan.seed)
@@ -59,20 +66,11 @@ def fit(
     callbacks: list[Any] = [watch]
     if plan.early_stopping and not plan.max_steps:
         callbacks.append(Patience(plan.early_stopping, plan.metric))
-    trainer = AdapterTrainer(
-        svfit,
-        plan,
-        class_weights(train, len(_labels(svfit))) if plan.class_weights else None,
-        args=_arguments(plan, folder, len(train)),
-        train_dataset=train,
-        eval_dataset=validation,
-        data_collator=Collator(tokenizer, task),
-        compute_metrics=lambda found: score(task, found.predictions, found.label_ids),
-        callbacks=callbacks,
+    trainer = make_trainer(
+        tuned, tokenizer, plan, folder, task=task, train=train, validation=validation, measure=measure
     )
-    from transformers.trainer_callback import PrinterCallback
-
-    trainer.remove_callback(PrinterCallback)
+    for callback in callbacks:
+        trainer.add_callback(callback)
     _start_memory()
     last = _last_checkpoint(folder) if plan.checkpoint else None
     try:
@@ -86,6 +84,33 @@ def fit(
     return Fit(_record(trainer, watch, plan), trainer)
 
 
+def make_trainer(
+    tuned: Tuned,
+    tokenizer: PreTrainedTokenizerBase,
+    plan: Plan,
+    folder: Path,
+    *,
+    task: str,
+    train: Rows,
+    validation: Rows,
+    measure: Measure | None = None,
+) -> AdapterTrainer:
+    """The trainer of a plan, which also predicts. Raises `UsageError` for a device or precision that isn't here."""
+    scored = measure or partial(score, task)
+    trainer = AdapterTrainer(
+        tuned,
+        plan,
+        class_weights(train, len(_labels(tuned))) if plan.class_weights else None,
+        args=_arguments(plan, folder, len(train)),
+        train_dataset=train,
+        eval_dataset=validation,
+        data_collator=Collator(tokenizer, task),
+        compute_metrics=lambda found: scored(found.predictions, found.label_ids),
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
 def class_weights(rows: Rows, classes: int) -> torch.Tensor:
     """`rows / (classes · rows of the class)` for each class, float32 `(classes,)`; an absent class weighs 1."""
     counts = torch.bincount(torch.tensor(rows.labels, dtype=torch.int64), minlength=classes)
@@ -93,8 +118,8 @@ def class_weights(rows: Rows, classes: int) -> torch.Tensor:
     return torch.where(counts > 0, weights, torch.ones_like(weights))
 
 
-def _labels(svfit: SVFit) -> range:
-    return range(int(getattr(svfit.model.config, "num_labels", 1)))
+def _labels(tuned: Tuned) -> range:
+    return range(int(getattr(tuned.model.config, "num_labels", 1)))
 
 
 def _arguments(plan: Plan, folder: Path, rows: int) -> TrainingArguments:

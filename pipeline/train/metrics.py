@@ -16,12 +16,15 @@ HIGHER_IS_BETTER = {
     "matthews": True,
     "pearson": True,
     "spearman": True,
+    "entity_f1": True,
     "loss": False,
 }
 
 
 IMITATION = "imitation"
 """The task of giving another model's logits: targets are `(rows, outputs)`, and the loss says all."""
+TOKENS = "token-classification"
+"""A class for each token; its metric is handed to the training."""
 
 
 def score(task: str, logits: NDArray[np.float32], targets: Sequence[float]) -> dict[str, float]:

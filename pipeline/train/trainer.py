@@ -13,8 +13,9 @@ from torch.nn import functional
 from torch.utils.data import Sampler, SequentialSampler
 from transformers import Trainer
 
-from pipeline.svf import SVFit
 from pipeline.train.plan import Plan
+from pipeline.train.rows import IGNORED
+from pipeline.train.tuned import Tuned
 from serve.errors import InputError
 
 WEIGHTS = "adapter_state.safetensors"
@@ -23,23 +24,26 @@ WEIGHTS = "adapter_state.safetensors"
 class AdapterTrainer(Trainer):
     """A `Trainer` whose checkpoints hold the trained parameters only, and whose groups have rates of their own."""
 
-    def __init__(self, svfit: SVFit, plan: Plan, weights: torch.Tensor | None, **arguments: Any) -> None:
-        self.svfit = svfit
+    def __init__(self, tuned: Tuned, plan: Plan, weights: torch.Tensor | None, **arguments: Any) -> None:
+        self.tuned = tuned
         self.plan = plan
         self.class_weights = weights
         self.best: dict[str, torch.Tensor] | None = None
         """The best epoch's parameters, where no checkpoint holds them."""
         self._began: float | None = None
-        super().__init__(model=svfit.model, compute_loss_func=self.loss, **arguments)
+        super().__init__(model=tuned.model, compute_loss_func=self.loss, **arguments)
 
     def loss(self, outputs: Any, labels: torch.Tensor, num_items_in_batch: int | None = None) -> torch.Tensor:
-        """Cross entropy for classes, mean squared error for numbers, averaged over the optimizer step's rows."""
+        """Cross entropy for classes, mean squared error for numbers, averaged over the optimizer step's rows; for a
+        class a token, over the batch's labelled tokens."""
         logits: torch.Tensor = outputs.logits.float()
+        if labels.dim() == 2 and not labels.dtype.is_floating_point:
+            return functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED)
         if labels.dtype.is_floating_point:
             losses = (logits.squeeze(-1) - labels) ** 2
         else:
             weight = None if self.class_weights is None else self.class_weights.to(logits.device)
-            smoothing = self.plan.label_smoothing if self.svfit.model.training else 0.0
+            smoothing = self.plan.label_smoothing if self.tuned.model.training else 0.0
             losses = functional.cross_entropy(
                 logits, labels, weight=weight, label_smoothing=smoothing, reduction="none"
             )
@@ -49,7 +53,7 @@ class AdapterTrainer(Trainer):
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """AdamW: the singular values without decay at their own, higher rate; the head at its own."""
         if self.optimizer is None:
-            groups = self.svfit.trainable()
+            groups = self.tuned.trainable()
             self.optimizer = torch.optim.AdamW(
                 [
                     {
@@ -86,14 +90,14 @@ class AdapterTrainer(Trainer):
         """The trained parameters by name, detached, on the CPU."""
         return {
             f"{kind}.{name}": value.detach().cpu().clone().contiguous()
-            for kind, group in self.svfit.trainable().items()
+            for kind, group in self.tuned.trainable().items()
             for name, value in group
         }
 
     def put(self, values: dict[str, torch.Tensor]) -> None:
         """Put trained parameters back in place."""
         with torch.no_grad():
-            for kind, group in self.svfit.trainable().items():
+            for kind, group in self.tuned.trainable().items():
                 for name, value in group:
                     value.copy_(values[f"{kind}.{name}"])
 

@@ -278,7 +278,7 @@ def test_training_stops_after_so_many_steps(task: Task, early_stopping: int) -> 
 
 def trainer_for(task: Task, **plan: Any) -> AdapterTrainer:
     trainer: AdapterTrainer = task(max_steps=1, **plan).trainer
-    trainer.svfit.model.train()
+    trainer.tuned.model.train()
     return trainer
 
 
@@ -303,7 +303,7 @@ def test_labels_are_smoothed_in_training_only(task: Task) -> None:
     trainer = trainer_for(task, label_smoothing=0.2)
     smooth = functional.cross_entropy(LOGITS, CLASSES, label_smoothing=0.2)
     torch.testing.assert_close(trainer.loss(Outputs(LOGITS), CLASSES), smooth)
-    trainer.svfit.model.eval()
+    trainer.tuned.model.eval()
     torch.testing.assert_close(trainer.loss(Outputs(LOGITS), CLASSES), functional.cross_entropy(LOGITS, CLASSES))
 
 
