@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from serve.errors import UsageError
 
+from .conflicts import conflicts
 from .overrides import parse
 from .problems import closest, problems, shown, unknown_section
 from .schema import (
@@ -75,6 +76,7 @@ def load(path: Path, overrides: Sequence[str] = (), *, require_files: bool = Fal
         sections["data"] = _place_data(data, folder, checks, require_files)
         if isinstance(train := sections.get("train"), TrainSection):
             _fit_task(data, train, checks)
+    checks += conflicts(sections)
     for key, problem in checks:
         tell(key, problem)
     if lines:

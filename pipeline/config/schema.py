@@ -13,6 +13,8 @@ Rank = int | float | str
 
 
 def _rank(value: Any) -> Any:
+    if value == "auto":
+        return value
     if isinstance(value, dict):
         if not value:
             raise ValueError("a table of ranks needs at least one pattern")
@@ -22,15 +24,15 @@ def _rank(value: Any) -> Any:
             except ValueError as error:
                 raise ValueError(f"{pattern!r}: {error}, not {rank!r}") from None
         return value
-    return _one_rank(value)
+    return _one_rank(value, '"full" or "auto"')
 
 
-def _one_rank(value: Any) -> Any:
+def _one_rank(value: Any, words: str = 'or "full"') -> Any:
     whole = isinstance(value, int) and not isinstance(value, bool) and value > 0
     share = isinstance(value, float) and 0 < value < 1
     if whole or share or value == "full":
         return value
-    raise ValueError('must be a whole number > 0, a share of the energy between 0 and 1, or "full"')
+    raise ValueError(f"must be a whole number > 0, a share of the energy between 0 and 1, {words}")
 
 
 def _columns(value: Any) -> Any:
@@ -119,7 +121,22 @@ class AdapterSection(Section):
 
     rank: Annotated[Rank | dict[str, Rank], PlainValidator(_rank)] = Field(
         default="full",
-        description='a number, a share of the energy (0.99), "full", or a table of pattern = rank',
+        description='a number, a share of the energy (0.99), "full", "auto", or a table of pattern = rank',
+    )
+    core: Literal["diagonal", "banded", "dense"] = Field(
+        default="diagonal", description="diagonal scales each direction, banded turns it among neighbours, dense any"
+    )
+    bands: int = Field(
+        default=0, ge=0, le=64, description="banded: neighbours that each direction reaches on either side; 0 = 1"
+    )
+    budget: int = Field(
+        default=0, ge=0, description='rank = "auto": values to train in all; 0 = a sixteenth of LoRA\'s at rank 8'
+    )
+    spread: Literal["score", "energy", "uniform"] = Field(
+        default="score", description='rank = "auto": by gradients on a few batches, by singular values, or evenly'
+    )
+    keep: float = Field(
+        default=1.0, gt=0, le=1, description="share of what was learned to keep; directions beyond it are dropped"
     )
     targets: Annotated[str | list[str], PlainValidator(_targets)] = Field(
         default="all-linear", description='"all-linear", a pattern, or a list of module names'

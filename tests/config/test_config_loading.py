@@ -51,6 +51,11 @@ def test_defaults_are_the_documented_ones(tmp_path: Path) -> None:
         },
         "adapter": {
             "rank": "full",
+            "core": "diagonal",
+            "bands": 0,
+            "budget": 0,
+            "spread": "score",
+            "keep": 1.0,
             "targets": "all-linear",
             "train_bias": False,
             "train_layernorm": False,
@@ -108,7 +113,8 @@ def test_all_problems_come_together_each_with_file_key_and_value(tmp_path: Path)
         f'{path}: model.base: is required: "pypi:PACKAGE", a local folder, or a name on a model hub',
         f"{path}: model.max_length: must be ≤ 8192 (got 9000)",
         f"{path}: data.label: must be text in quotes (got 3)",
-        f'{path}: adapter.rank: must be a whole number > 0, a share of the energy between 0 and 1, or "full" (got -1)',
+        f'{path}: adapter.rank: must be a whole number > 0, a share of the energy between 0 and 1, "full" or "auto" '
+        "(got -1)",
         f"{path}: train.seed: must be a whole number (got 1.5)",
         f"{path}: train.learning_rate: must be a finite number (got NaN)",
         f'{path}: train.epoch: unknown key; did you mean "epochs"? available: ' + ", ".join(TrainSection.model_fields),
@@ -128,11 +134,15 @@ def test_all_problems_come_together_each_with_file_key_and_value(tmp_path: Path)
         ("train", 'device = "gpu"', 'must be one of "auto", "cpu", "cuda", "mps" (got "gpu")'),
         ("train", 'schedule = "liner"', '(got "liner"); did you mean "linear"?'),
         ("train", "warmup = 1.0", "train.warmup: must be < 1 (got 1.0)"),
-        ("adapter", "rank = 1.0", 'or "full" (got 1.0)'),
-        ("adapter", "rank = true", 'or "full" (got true)'),
-        ("adapter", 'rank = "half"', 'or "full" (got "half")'),
+        ("adapter", "rank = 1.0", '"full" or "auto" (got 1.0)'),
+        ("adapter", "rank = true", '"full" or "auto" (got true)'),
+        ("adapter", 'rank = "half"', '"full" or "auto" (got "half")'),
         ("adapter", 'rank = { "*.query" = 0 }', "'*.query': must be a whole number > 0"),
         ("adapter", "rank = {}", "adapter.rank: a table of ranks needs at least one pattern"),
+        ("adapter", 'rank = { "*.query" = "auto" }', "'*.query': must be a whole number > 0"),
+        ("adapter", 'core = "full"', 'adapter.core: must be one of "diagonal", "banded", "dense" (got "full")'),
+        ("adapter", "keep = 0.0", "adapter.keep: must be > 0 (got 0.0)"),
+        ("adapter", "keep = 1.1", "adapter.keep: must be ≤ 1 (got 1.1)"),
         ("adapter", "targets = []", 'adapter.targets: must be "all-linear", a pattern, or a list'),
         ("adapter", 'head_modules = "classifier"', 'adapter.head_modules: must be "auto" or a list'),
         ("export", 'mode = "fast"', 'export.mode: must be one of "merged", "swappable" (got "fast")'),
@@ -164,7 +174,7 @@ def test_a_wrong_data_value_is_named(tmp_path: Path, line: str, expected: str) -
     assert expected in problems(write(tmp_path, f"{MINIMAL}{line}\n"))[0]
 
 
-@pytest.mark.parametrize("rank", ["8", "0.99", '"full"', '{ "*.query" = 8, "*.key" = 0.9, "*" = "full" }'])
+@pytest.mark.parametrize("rank", ["8", "0.99", '"full"', '"auto"', '{ "*.query" = 8, "*.key" = 0.9, "*" = "full" }'])
 def test_every_kind_of_rank_is_taken(tmp_path: Path, rank: str) -> None:
     config = load(write(tmp_path, f"{MINIMAL}[adapter]\nrank = {rank}\n"))
     assert config.resolved()["adapter"]["rank"] == config.adapter.rank
