@@ -48,7 +48,7 @@ class FactorStore:
         write_bytes(self.path(weight_sha256), save(tensors, metadata))
 
     def load(self, basis: Basis) -> Iterator[tuple[str, Factors]]:
-        """Each layer's factors at the basis's rank, a layer at a time.
+        """Each layer's factors, those of the basis's directions, a layer at a time.
 
         Raises `InputError` where the store lacks a layer or holds other factors than the basis names.
         """
@@ -59,7 +59,7 @@ class FactorStore:
                     f"basis {basis.id[:12]}: no factors for layer {name} in {self.root}; "
                     "run on the machine that trained the adapter, or set SVFIT_CACHE to its cache"
                 )
-            factors = stored.top(layer.rank)
+            factors = layer.of(stored)
             if tensor_sha256(factors.U, factors.S, factors.Vh) != layer.factors_sha256:
                 raise InputError(
                     f"basis {basis.id[:12]}: the factors of layer {name} in {self.root} are another "

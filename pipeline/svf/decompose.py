@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +13,7 @@ from export.basis import Basis, Factors, LayerBasis, tensor_sha256
 from export.store import FactorStore
 from pipeline.svf.layer import is_linear, oriented_weight
 from pipeline.svf.rank import RankSpec, choose_rank
-from serve.errors import InputError
+from serve.errors import InputError, UsageError
 
 Progress = Callable[[int, int, str], None]
 
@@ -55,12 +55,17 @@ def decompose(
     rank: RankSpec,
     store: FactorStore,
     progress: Progress | None = None,
+    directions: Mapping[str, Sequence[int]] | None = None,
 ) -> Decomposition:
     """The basis of `layers` (name → linear module) at `rank`, taking factors from the store where it has them.
 
-    A layer at a time. Raises `UsageError` for a bad rank, `InputError` for a weight without an SVD.
+    With `directions` it has only the layers named there, in the order of `layers`, and of each only those triplets
+    (strictly increasing places in the whole list); `rank` is ignored then. A layer at a time. Raises `UsageError` for
+    a bad rank or bad directions, `InputError` for a weight without an SVD.
     """
     began = time.perf_counter()
+    if directions is not None:
+        layers = _named(layers, directions)
     described: dict[str, LayerBasis] = {}
     factors: dict[str, Factors] = {}
     spectra: dict[str, torch.Tensor] = {}
@@ -76,13 +81,15 @@ def decompose(
                 raise InputError(f"layer {name}: {error}") from None
             store.put(key, full)
             computed += 1
-        kept = full.top(choose_rank(rank, name, full.S))
+        places = None if directions is None else _places(name, directions[name], full.rank)
+        kept = full.top(choose_rank(rank, name, full.S)) if places is None else full.take(places)
         spectra[name], factors[name] = full.S, kept
         described[name] = LayerBasis(
             (int(weight.shape[0]), int(weight.shape[1])),
             kept.rank,
             key,
             tensor_sha256(kept.U, kept.S, kept.Vh),
+            places,
         )
         if progress is not None:
             progress(done + 1, len(layers), name)
@@ -103,3 +110,19 @@ def recall(model: nn.Module, basis: Basis, source: FactorStore | Mapping[str, Fa
             raise InputError(f"basis {basis.id[:12]} belongs to other base weights: layer {name} differs")
     factors = dict(source.load(basis)) if isinstance(source, FactorStore) else source
     return Decomposition(basis, factors, {name: factors[name].S for name in basis.layers}, 0.0, 0)
+
+
+def _named(layers: Mapping[str, nn.Module], directions: Mapping[str, Sequence[int]]) -> dict[str, nn.Module]:
+    unknown = [name for name in directions if name not in layers]
+    if unknown:
+        raise UsageError(f"directions of {unknown[0]!r}: no such layer; available: {', '.join(layers)}")
+    if not directions:
+        raise UsageError("no layer has a direction chosen: nothing would be trained")
+    return {name: layer for name, layer in layers.items() if name in directions}
+
+
+def _places(name: str, chosen: Sequence[int], count: int) -> tuple[int, ...]:
+    places = tuple(int(place) for place in chosen)
+    if not places or list(places) != sorted(set(places)) or not 0 <= places[0] <= places[-1] < count:
+        raise UsageError(f"directions of {name!r}: must be strictly increasing, at least one, from 0 to {count - 1}")
+    return places

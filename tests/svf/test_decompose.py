@@ -15,7 +15,7 @@ from transformers.pytorch_utils import Conv1D
 import pipeline.svf.decompose as decompose_module
 from export.basis import Factors, tensor_sha256
 from export.store import FactorStore
-from pipeline.svf.decompose import decompose, decompose_weight
+from pipeline.svf.decompose import decompose, decompose_weight, recall
 from pipeline.svf.layer import oriented_weight
 from serve.errors import InputError, UsageError
 
@@ -158,6 +158,41 @@ def test_the_basis_s_identity_is_that_of_the_factors_too(
 def test_a_bad_rank_is_refused_before_it_is_used(store: FactorStore) -> None:
     with pytest.raises(UsageError, match=r"adapter\.rank: must be > 0"):
         decompose(layers(), 0, store)
+
+
+def test_only_the_chosen_directions_of_the_named_layers_are_in_the_basis(store: FactorStore) -> None:
+    full = decompose(layers(), "full", store)
+    found = decompose(layers(), "full", store, directions={"c": (1, 3), "a": [0, 2]})
+    assert list(found.basis.layers) == ["a", "c"], "in the model's order"
+    assert [layer.directions for layer in found.basis.layers.values()] == [(0, 2), (1, 3)]
+    assert torch.equal(found.factors["c"].U, full.factors["c"].U[:, [1, 3]])
+    assert same(dict(store.load(found.basis)), found.factors)
+    assert torch.equal(found.spectra["a"], full.spectra["a"]), "the spectrum is the whole weight's"
+
+
+def test_a_prefix_chosen_by_directions_is_the_rank_itself(store: FactorStore) -> None:
+    by_rank = decompose(layers(), 2, store)
+    by_places = decompose(layers(), "full", store, directions=dict.fromkeys(layers(), (0, 1)))
+    assert by_places.basis.id == by_rank.basis.id
+
+
+def test_an_adapter_s_directions_are_recalled(store: FactorStore) -> None:
+    found = decompose(layers(), "full", store, directions={"b": (1, 2), "c": (0,)})
+    again = recall(nn.ModuleDict(layers()), found.basis, store)
+    assert same(again.factors, found.factors)
+
+
+@pytest.mark.parametrize("chosen", [(), (1, 1), (2, 0), (-1, 2), (0, 4)])
+def test_directions_that_are_none_are_refused(store: FactorStore, chosen: tuple[int, ...]) -> None:
+    with pytest.raises(UsageError, match=r"^directions of 'b': must be strictly increasing, at least one, from 0 to 3"):
+        decompose(layers(), "full", store, directions={"b": chosen})
+
+
+def test_directions_of_an_unknown_layer_are_refused(store: FactorStore) -> None:
+    with pytest.raises(UsageError, match=r"^directions of 'd': no such layer; available: a, b, c"):
+        decompose(layers(), "full", store, directions={"d": (0,)})
+    with pytest.raises(UsageError, match="no layer has a direction"):
+        decompose(layers(), "full", store, directions={})
 
 
 def test_bf16_weights_have_an_identity_of_their_own() -> None:
