@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from torch.nn.functional import pad
 
+from serve.adapters.adapter import CORES
 from serve.errors import InputError
-
-KINDS = ("diagonal", "banded", "dense")
 
 
 @dataclass(frozen=True)
@@ -28,8 +27,8 @@ class Core:
     bands: int = 0
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise InputError(f"adapter core {self.kind!r} is unknown; available: {', '.join(KINDS)}")
+        if self.kind not in CORES:
+            raise InputError(f"adapter core {self.kind!r} is unknown; available: {', '.join(CORES)}")
         if (self.kind == "banded") != (self.bands > 0):
             raise InputError(
                 f"adapter core {self.kind} with {self.bands} bands: a banded core has at least 1, others 0"
@@ -98,12 +97,12 @@ class Core:
         """What `to_dict` gave, diagonal where nothing is said. Raises `InputError` for an unknown kind, a banded core
         without `bands` (a whole number, at least 1), or another with them."""
         kind, bands = document.get("core", "diagonal"), document.get("bands")
-        if kind not in KINDS:
-            raise InputError(f"adapter core {str(kind)[:40]!r} is unknown; available: {', '.join(KINDS)}")
+        if kind not in CORES:
+            raise InputError(f"adapter core {str(kind)[:40]!r} is unknown; available: {', '.join(CORES)}")
         if kind == "banded" and not (type(bands) is int and bands >= 1):
-            raise InputError(f"bands of a banded core: must be a whole number, at least 1 (got {str(bands)[:40]})")
+            raise InputError(f"bands of a banded core: must be a whole number, at least 1 (got {repr(bands)[:40]})")
         if kind != "banded" and bands is not None:
-            raise InputError(f"a {kind} core has no bands (got {str(bands)[:40]}); only a banded one has")
+            raise InputError(f"a {kind} core has no bands (got {repr(bands)[:40]}); only a banded one has")
         return cls(kind, bands or 0)
 
     def __str__(self) -> str:

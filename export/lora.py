@@ -1,4 +1,4 @@
-"""An adapter as a LoRA adapter that stock PEFT loads: `A = Vh`, `B = U diag(delta)`, the same map exactly."""
+"""An adapter as a LoRA adapter that stock PEFT loads: `A = Vh`, `B = U C`, the same map exactly."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from safetensors.torch import save_file
 
 from export.adapter import Adapter
 from export.basis import Factors
+from export.core import Core
+from export.fold import turned
 from export.store import FactorStore
 from serve.errors import InputError
 from serve.files import write_bytes, write_json
@@ -24,20 +26,20 @@ HEADS = ("classifier", "score")  # what PEFT itself trains whole for a sequence 
 def to_lora(adapter: Adapter, store: FactorStore, folder: Path, *, conv1d: bool = False) -> dict[str, Any]:
     """Write `adapter_model.safetensors`, `adapter_config.json` and `README.md` into an existing folder.
 
-    Directions that did not move are left out, and layers without any. `conv1d` says that the layers are transformers'
-    `Conv1D` (GPT-2), which PEFT wants to be told. Gives the layers, ranks, values and bytes written. Raises
-    `InputError` for trained parameters that LoRA's format can't carry, or factors that the store lacks.
+    Directions that its core takes nothing from are left out, and layers without any other. `conv1d` says that the
+    layers are transformers' `Conv1D` (GPT-2), which PEFT wants to be told. Gives the layers, ranks, values and bytes
+    written. Raises `InputError` for trained parameters that LoRA's format can't carry, or factors that the store lacks.
     """
     whole = _whole_modules(adapter)
     tensors: dict[str, torch.Tensor] = {}
     ranks: dict[str, int] = {}
     for name, factors in store.load(adapter.basis):
-        moved = _moved(factors, adapter.delta[name])
+        moved = _moved(factors, adapter.delta[name], adapter.core)
         if moved is not None:
             ranks[name] = moved[0].shape[0]
             tensors[f"{PREFIX}{name}.lora_A.weight"], tensors[f"{PREFIX}{name}.lora_B.weight"] = moved
     if not ranks:
-        raise InputError("the adapter moved no singular value at all; there is nothing to write as LoRA")
+        raise InputError("the adapter moved no singular direction at all; there is nothing to write as LoRA")
     values = sum(tensor.numel() for tensor in tensors.values())
     tensors |= {f"{PREFIX}{name}": value.float() for name, value in adapter.modules.items()}
     ready = {name: value.contiguous() for name, value in sorted(tensors.items())}
@@ -46,6 +48,7 @@ def to_lora(adapter: Adapter, store: FactorStore, folder: Path, *, conv1d: bool 
     write_bytes(folder / "README.md", _readme(adapter).encode())
     return {
         "basis_id": adapter.basis.id,
+        **adapter.core.to_dict(),
         "layers": len(ranks),
         "ranks": ranks,
         "adapter_values": adapter.size,
@@ -68,12 +71,11 @@ def stores_transposed(model_folder: Path) -> bool:
     return any(type(module) is Conv1D for module in model.modules())
 
 
-def _moved(factors: Factors, delta: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """`A (k, in)` and `B (out, k)` of the `k` directions that moved, float32; None where none did."""
-    kept = torch.nonzero(delta).flatten()
-    if not kept.numel():
-        return None
-    return factors.Vh[kept], (factors.U[:, kept].double() * delta[kept].double()).float()
+def _moved(factors: Factors, values: torch.Tensor, core: Core) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """`A (k, in)` and `B (out, k)` of the `k` directions that `C` takes something from, float32; None without any."""
+    B = turned(factors, values, core)
+    kept = torch.nonzero(B.any(dim=0)).flatten()
+    return (factors.Vh[kept], B[:, kept].float()) if kept.numel() else None
 
 
 def _whole_modules(adapter: Adapter) -> list[str]:
@@ -131,7 +133,7 @@ def _readme(adapter: Adapter) -> str:
     labels = list(card.get("labels") or [])
     lines = ["---", "library_name: peft", "tags: [svfit, lora]", "---", "", f"# {card.get('name') or 'adapter'}", ""]
     lines += [
-        "A LoRA adapter that holds an SVFit adapter exactly (`A = Vh`, `B = U diag(delta)`, scaling 1).",
+        f"A LoRA adapter that holds an SVFit adapter exactly (`A = Vh`, `B = U C`, core {adapter.core}, scaling 1).",
         f"Base model: `{base}`. Basis: `{adapter.basis.id}`.",
         "",
     ]

@@ -20,6 +20,7 @@ from serve.swap import CLASSES, HeadSpec, SwapSpec
 from serve.tensors import MAX_HEADER_BYTES, Tensors, read_bounded, read_tensors
 
 FORMAT, FORMAT_VERSION = "svfit-adapter", 1
+CORES = ("diagonal", "banded", "dense")
 DOCUMENT, TENSORS = "adapter.json", "adapter.safetensors"
 MAX_DOCUMENT_BYTES = 16 * 2**20
 MAX_LABELS = 100_000
@@ -123,7 +124,11 @@ def _card(data: bytes, manifest: Manifest, where: str) -> dict[str, Any]:
     if version != FORMAT_VERSION:
         raise InputError(f"{where}: adapter format {version}, this svfit reads {FORMAT_VERSION}")
     record.choice("method", ("svfit",))
-    record.choice("core", ("diagonal",))
+    if (core := record.choice("core", CORES)) != "diagonal":
+        raise InputError(
+            f"{where}.core: {core}; a swappable graph takes diagonal adapters only: give this one a bundle of its own"
+            ' with export.mode = "merged", or train with adapter.core = "diagonal"'
+        )
     basis = record.get("basis_id", str)
     if basis != manifest.basis_id:
         raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from safetensors.torch import load_file, save_file
 import export.adapter as adapter_module
 from export.adapter import Adapter
 from export.basis import Basis, LayerBasis
+from export.core import DIAGONAL, Core
 from serve.errors import InputError
 
 BASIS = Basis({"enc.b": LayerBasis((6, 5), 3, "0" * 64, "1" * 64), "enc.a": LayerBasis((4, 4), 2, "2" * 64, "3" * 64)})
@@ -28,6 +30,19 @@ def adapter(**changes: Any) -> Adapter:
         "card": {"name": "tickets", "labels": ["a", "é"]},
     }
     return Adapter(BASIS, **{**parts, **changes})
+
+
+WRITTEN_BEFORE = "d1e8505916d8db750078d7db9f58048a21efae3489a202423a66a334fb4598ed"
+"""Both files of a diagonal adapter, by the svfit that knew no other core."""
+BANDED, DENSE = Core("banded", 2), Core("dense")
+
+
+def of_core(core: Core, **changes: Any) -> Adapter:
+    """`adapter()` with values of another core."""
+    torch.manual_seed(1)
+    ranks = {"enc.b": 3, "enc.a": 2}
+    delta = {name: torch.randn(core.shape(rank)) * core.mask(rank) for name, rank in ranks.items()}
+    return adapter(**{"delta": delta, "core": core, **changes})
 
 
 @pytest.fixture
@@ -69,6 +84,81 @@ def test_what_is_saved_is_what_is_loaded(folder: Path) -> None:
         assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
+@pytest.mark.parametrize("core", [DIAGONAL, BANDED, Core("banded", 7), DENSE], ids=str)
+def test_values_of_every_core_are_saved_and_loaded(tmp_path: Path, core: Core) -> None:
+    wanted = of_core(core)
+    wanted.save(tmp_path)
+    found = Adapter.load(tmp_path)
+    assert found.core == core
+    assert found.size == wanted.size == core.count(3) + core.count(2)
+    assert all(torch.equal(value, wanted.delta[name]) for name, value in found.delta.items())
+
+
+def test_chosen_directions_are_saved_and_loaded(tmp_path: Path) -> None:
+    layer = LayerBasis((6, 5), 3, "0" * 64, "1" * 64, (0, 2, 4))
+    basis = Basis({**BASIS.layers, "enc.b": layer})
+    Adapter(basis, adapter().delta, adapter().sigma, {}).save(tmp_path)
+    assert Adapter.load(tmp_path).basis == basis
+
+
+def test_a_diagonal_adapter_s_bytes_are_those_of_before_there_were_cores(tmp_path: Path) -> None:
+    sums = torch.tensor([0.5, -0.25])
+    layer = LayerBasis((3, 2), 2, "0" * 64, "1" * 64)
+    Adapter(Basis({"a": layer}), {"a": sums}, {"a": sums.abs()}, {"head.bias": -sums}, {"name": "t"}).save(tmp_path)
+    written = b"".join((tmp_path / name).read_bytes() for name in ("adapter.json", "adapter.safetensors"))
+    assert hashlib.sha256(written).hexdigest() == WRITTEN_BEFORE
+
+
+def test_an_adapter_that_names_no_core_is_diagonal(folder: Path) -> None:
+    path = folder / "adapter.json"
+    document = json.loads(path.read_text("utf-8"))
+    del document["core"]
+    path.write_text(json.dumps(document), encoding="utf-8")
+    assert Adapter.load(folder).core == DIAGONAL
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"core": "round"}, "adapter core 'round' is unknown; available: diagonal, banded, dense"),
+        ({"core": "banded"}, "bands of a banded core: must be a whole number, at least 1 (got None)"),
+        ({"core": "banded", "bands": 1e9}, "bands of a banded core: must be a whole number, at least 1"),
+        ({"core": "dense", "bands": 1}, "a dense core has no bands (got 1)"),
+        ({"bands": 2}, "a diagonal core has no bands (got 2)"),
+        ({"core": "dense"}, "delta.enc.b has shape (3,), not (3, 3)"),
+        ({"core": "banded", "bands": 10**12}, "delta.enc.b has shape (3,), not (2000000000001, 3)"),
+    ],
+    ids=str,
+)
+def test_a_core_that_the_file_does_not_hold_is_refused(folder: Path, changes: dict[str, Any], told: str) -> None:
+    redescribe(folder, **changes)
+    assert told in refused(folder)
+
+
+def test_a_banded_core_with_other_bands_is_refused(tmp_path: Path) -> None:
+    of_core(BANDED).save(tmp_path)
+    redescribe(tmp_path, bands=1)
+    assert "delta.enc.b has shape (5, 3), not (3, 3)" in refused(tmp_path)
+
+
+def test_values_outside_of_a_banded_matrix_are_neither_loaded_nor_written(tmp_path: Path) -> None:
+    of_core(BANDED).save(tmp_path)
+    rewrite(tmp_path, lambda tensors: tensors["delta.enc.a"].__setitem__((0, 0), 1e-20))
+    assert "delta.enc.a: holds values outside of its banded 2 × 2 matrix" in refused(tmp_path)
+    source, other = of_core(BANDED), tmp_path / "other"
+    source.delta["enc.a"][0, 0] = 1.0
+    other.mkdir()
+    with pytest.raises(InputError, match="outside of its banded"):
+        source.save(other)
+    assert list(other.iterdir()) == []
+
+
+def test_values_of_another_core_are_not_written(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"adapter: delta\.enc\.b has shape \(3,\), not \(3, 3\)"):
+        adapter(core=DENSE).save(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_only_two_files_are_written(folder: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["adapter.json", "adapter.safetensors"]
 
@@ -77,7 +167,9 @@ def test_the_same_adapter_is_the_same_bytes_in_any_order(folder: Path, tmp_path:
     other = tmp_path / "other"
     other.mkdir()
     source = adapter()
-    turned = {part: dict(reversed(getattr(source, part).items())) for part in ("delta", "sigma", "modules", "card")}
+    turned: dict[str, Any] = {
+        part: dict(reversed(getattr(source, part).items())) for part in ("delta", "sigma", "modules", "card")
+    }
     Adapter(BASIS, **turned).save(other)
     for name in ("adapter.json", "adapter.safetensors"):
         assert (folder / name).read_bytes() == (other / name).read_bytes()

@@ -22,6 +22,9 @@ SHA = st.text("0123456789abcdef", min_size=64, max_size=64)
 @st.composite
 def layer_bases(draw: st.DrawFn) -> LayerBasis:
     out, inp = draw(st.integers(1, 4096)), draw(st.integers(1, 4096))
+    if draw(st.booleans()):
+        places = sorted(draw(st.sets(st.integers(0, min(out, inp) - 1), min_size=1, max_size=6)))
+        return LayerBasis((out, inp), len(places), draw(SHA), draw(SHA), tuple(places))
     return LayerBasis((out, inp), draw(st.integers(1, min(out, inp))), draw(SHA), draw(SHA))
 
 
@@ -64,6 +67,8 @@ def test_the_identity_depends_on_every_field_and_on_the_order() -> None:
         {"a": one, "b": LayerBasis((4, 3), 1, "0" * 64, "1" * 64)},
         {"a": one, "b": LayerBasis((4, 3), 2, "2" * 64, "1" * 64)},
         {"a": one, "b": LayerBasis((4, 3), 2, "0" * 64, "2" * 64)},
+        {"a": one, "b": LayerBasis((4, 3), 2, "0" * 64, "1" * 64, (0, 2))},
+        {"a": one, "b": LayerBasis((4, 3), 2, "0" * 64, "1" * 64, (1, 2))},
     ]
     assert len({Basis(layers).id for layers in variants}) == len(variants)
 
@@ -75,6 +80,23 @@ GOOD: dict[str, Any] = {
     "weight_sha256": "0" * 64,
     "factors_sha256": "1" * 64,
 }
+
+
+BAD_DIRECTIONS: tuple[Any, ...] = (
+    [],
+    [0],
+    [1, 0],
+    [1, 1],
+    [0, 1, 2],
+    [0, 3],
+    [-1, 0],
+    [0, 2.0],
+    [0, True],
+    [0, "2"],
+    "02",
+    {"0": 0, "2": 2},
+    2,
+)
 
 
 @pytest.mark.parametrize(
@@ -92,6 +114,7 @@ GOOD: dict[str, Any] = {
         {"layers": [{**GOOD, "rank": -1}]},
         {"layers": [{**GOOD, "rank": 4}]},
         {"layers": [{**GOOD, "weight_sha256": "../../../etc/passwd"}]},
+        *({"layers": [{**GOOD, "directions": places}]} for places in BAD_DIRECTIONS),
         {"layers": [{key: value for key, value in GOOD.items() if key != "factors_sha256"}]},
     ],
     ids=str,
@@ -99,6 +122,50 @@ GOOD: dict[str, Any] = {
 def test_what_is_no_basis_is_refused(document: Any) -> None:
     with pytest.raises(InputError, match="basis description is malformed"):
         Basis.from_dict(document)
+
+
+def test_directions_that_are_the_first_ones_are_not_told() -> None:
+    plain = LayerBasis((4, 3), 2, "0" * 64, "1" * 64)
+    assert LayerBasis((4, 3), 2, "0" * 64, "1" * 64, (0, 1)) == plain
+    assert Basis({"a": plain}).to_dict() == {"layers": [GOOD]}, "identities from before directions stay"
+    assert plain.places == (0, 1)
+    chosen = LayerBasis((4, 3), 2, "0" * 64, "1" * 64, (0, 2))
+    assert Basis({"a": chosen}).to_dict() == {"layers": [{**GOOD, "directions": [0, 2]}]}
+    assert chosen.places == (0, 2)
+    assert Basis.from_dict({"layers": [{**GOOD, "directions": [0, 1]}]}).id == Basis({"a": plain}).id
+
+
+@given(st.sets(st.integers(0, 3), min_size=1))
+def test_taken_triplets_are_those_of_their_places(places: set[int]) -> None:
+    full, chosen = factors(), sorted(places)
+    kept = full.take(chosen)
+    assert kept.rank == len(chosen)
+    for place, direction in enumerate(chosen):
+        assert torch.equal(kept.U[:, place], full.U[:, direction])
+        assert torch.equal(kept.S[place], full.S[direction])
+        assert torch.equal(kept.Vh[place], full.Vh[direction])
+    assert all(value.is_contiguous() for value in (kept.U, kept.S, kept.Vh))
+    if chosen == list(range(len(chosen))):
+        top = full.top(len(chosen))
+        assert tensor_sha256(kept.U, kept.S, kept.Vh) == tensor_sha256(top.U, top.S, top.Vh)
+
+
+def test_load_gives_the_chosen_directions(store: FactorStore) -> None:
+    full = factors()
+    store.put(key(full), full)
+    kept = full.take([1, 3])
+    layer = LayerBasis((5, 4), 2, key(full), tensor_sha256(kept.U, kept.S, kept.Vh), (1, 3))
+    ((_, found),) = store.load(Basis({"a": layer}))
+    assert torch.equal(found.Vh, full.Vh[[1, 3]])
+
+
+def test_more_directions_than_were_computed_are_refused() -> None:
+    for layer in (
+        LayerBasis((9, 9), 2, "0" * 64, "1" * 64, (1, 4)),
+        LayerBasis((9, 9), 5, "0" * 64, "1" * 64),
+    ):
+        with pytest.raises(InputError, match="direction 4 is asked for, of 4 that were computed"):
+            layer.of(factors())
 
 
 def test_what_is_put_is_what_is_got(store: FactorStore) -> None:

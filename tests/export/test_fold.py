@@ -1,4 +1,4 @@
-"""The fold as algebra: linear in delta, exact in the directions, refused where it has no meaning."""
+"""The fold as algebra: linear in the values, exact in the directions, refused where it has no meaning."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from export.basis import Factors
+from export.core import Core
 from export.fold import fold_weight, weight_change
 from serve.errors import InputError
 
@@ -24,6 +25,78 @@ def made(out: int, inp: int, rank: int, seed: int) -> tuple[torch.Tensor, Factor
 def cases(draw: st.DrawFn) -> tuple[torch.Tensor, Factors, torch.Tensor]:
     out, inp = draw(st.integers(1, 10)), draw(st.integers(1, 10))
     return made(out, inp, draw(st.integers(1, min(out, inp))), draw(st.integers(0, 999)))
+
+
+@st.composite
+def cored(draw: st.DrawFn) -> tuple[torch.Tensor, Factors, torch.Tensor, Core]:
+    """A weight, some of its triplets, values of a core, and the core."""
+    W, factors, _ = draw(cases())
+    kind = draw(st.sampled_from(["diagonal", "banded", "dense"]))
+    core = Core(kind, draw(st.integers(1, 4)) if kind == "banded" else 0)
+    places = draw(st.sets(st.integers(0, factors.rank - 1), min_size=1))
+    factors = factors.take(sorted(places))
+    return W, factors, torch.randn(core.shape(factors.rank)) * core.mask(factors.rank), core
+
+
+Cored = tuple[torch.Tensor, Factors, torch.Tensor, Core]
+
+
+def by_hand(factors: Factors, values: torch.Tensor, core: Core) -> torch.Tensor:
+    """`U C Vh` in float64, triplet by triplet."""
+    U, Vh, rank = factors.U.double(), factors.Vh.double(), factors.rank
+    change = torch.zeros(U.shape[0], Vh.shape[1], dtype=torch.float64)
+    for i in range(rank):
+        for j in range(rank):
+            if core.kind == "dense":
+                change += values[i, j].double() * torch.outer(U[:, i], Vh[j])
+            elif core.kind == "banded" and abs(j - i) <= core.bands:
+                change += values[j - i + core.bands, i].double() * torch.outer(U[:, i], Vh[j])
+            elif core.kind == "diagonal" and i == j:
+                change += values[i].double() * torch.outer(U[:, i], Vh[i])
+    return change
+
+
+@settings(max_examples=80, deadline=None)
+@given(cored())
+def test_every_core_s_change_is_the_sum_over_its_places(case: Cored) -> None:
+    W, factors, values, core = case
+    change = weight_change(factors, values, core)
+    assert change.dtype == torch.float64
+    torch.testing.assert_close(change, by_hand(factors, values, core), rtol=1e-13, atol=1e-13)
+    assert torch.equal(fold_weight(W, factors, values, core), (W.double() + change).float())
+
+
+@settings(max_examples=50, deadline=None)
+@given(cored())
+def test_every_core_folds_twice_into_twice_the_change(case: Cored) -> None:
+    W, factors, values, core = case
+    twice = fold_weight(fold_weight(W, factors, values, core), factors, values, core)
+    torch.testing.assert_close(twice, fold_weight(W, factors, 2 * values, core), rtol=0, atol=4e-6)  # one more rounding
+
+
+@settings(max_examples=50, deadline=None)
+@given(cored())
+def test_every_core_s_zeros_change_no_bit(case: Cored) -> None:
+    W, factors, values, core = case
+    folded = fold_weight(W, factors, torch.zeros_like(values), core)
+    assert torch.equal(folded.view(torch.int32), W.view(torch.int32))
+
+
+def test_a_diagonal_change_is_what_it_was_before_there_were_cores() -> None:
+    _, factors, delta = made(40, 30, 20, 0)
+    before = (factors.U.double() * delta.double()) @ factors.Vh.double()
+    assert torch.equal(weight_change(factors, delta), before)
+
+
+@pytest.mark.parametrize("core", [Core("banded", 1), Core("dense")], ids=str)
+def test_values_of_another_core_are_refused(core: Core) -> None:
+    W, factors, delta = made(6, 5, 4, 0)
+    with pytest.raises(InputError, match=f"the values of a {core.kind} core have"):
+        fold_weight(W, factors, delta, core)
+    values = torch.randn(core.shape(4))
+    values[1, 1] = float("nan")
+    with pytest.raises(InputError, match="delta holds NaN or infinity"):
+        fold_weight(W, factors, values, core)
 
 
 CLOSE = 1e-5

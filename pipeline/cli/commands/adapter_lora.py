@@ -59,7 +59,6 @@ def _show(document: dict[str, Any]) -> None:
     low, high = min(ranks), max(ranks)
     click.echo(f"output           {document['output']}  ({size(document['bytes'])})")
     click.echo(f"layers           {document['layers']}, rank {low if low == high else f'{low} to {high}'}")
-    click.echo(
-        f"values           {number(document['adapter_values'])} as SVFit, {number(document['lora_values'])} as LoRA"
-    )
+    ours, theirs = number(document["adapter_values"]), number(document["lora_values"])
+    click.echo(f"values           {ours} as SVFit ({document['core']} core), {theirs} as LoRA")
     click.echo(f"modules_to_save  {', '.join(document['modules_to_save']) or 'none'}")
