@@ -95,7 +95,11 @@ def read_files(folder: Path, swap: SwapSpec, named: str) -> Files:
     if not folder.is_dir():
         raise InputError(f"{named}: no such folder; an adapter is a folder with {DOCUMENT} and {TENSORS}")
     document = read_bounded(folder / DOCUMENT, MAX_DOCUMENT_BYTES, f"{named}: {DOCUMENT}")
-    return document, read_bounded(folder / TENSORS, tensors_limit(swap), f"{named}: {TENSORS}")
+    try:
+        return document, read_bounded(folder / TENSORS, tensors_limit(swap), f"{named}: {TENSORS}")
+    except InputError:
+        _known(document, f"{named}: {DOCUMENT}")  # another core has more values, which says it better than their size
+        raise
 
 
 def tensors_limit(swap: SwapSpec, classes: int = MAX_LABELS) -> int:
@@ -107,8 +111,8 @@ def tensors_limit(swap: SwapSpec, classes: int = MAX_LABELS) -> int:
     return MAX_HEADER_BYTES + 4 * (2 * sum(layer.rank for layer in swap.layers) + max(heads))
 
 
-def _card(data: bytes, manifest: Manifest, where: str) -> dict[str, Any]:
-    """The card of an adapter.json whose format, method and basis are what this bundle takes."""
+def _known(data: bytes, where: str) -> Record:
+    """An adapter.json whose format, method and core are what swappable bundles take."""
     if len(data) > MAX_DOCUMENT_BYTES:
         raise InputError(f"{where}: larger than the {MAX_DOCUMENT_BYTES} bytes that it may have")
     try:
@@ -129,6 +133,12 @@ def _card(data: bytes, manifest: Manifest, where: str) -> dict[str, Any]:
             f"{where}.core: {core}; a swappable graph takes diagonal adapters only: give this one a bundle of its own"
             ' with export.mode = "merged", or train with adapter.core = "diagonal"'
         )
+    return record
+
+
+def _card(data: bytes, manifest: Manifest, where: str) -> dict[str, Any]:
+    """The card of an adapter.json that this very bundle takes, basis and base included."""
+    record = _known(data, where)
     basis = record.get("basis_id", str)
     if basis != manifest.basis_id:
         raise InputError(

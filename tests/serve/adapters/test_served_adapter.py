@@ -97,6 +97,18 @@ def test_nbytes_is_about_what_python_takes(tmp_path: Path, manifest: Manifest) -
     assert loaded.nbytes == pytest.approx(taken, rel=0.2)
 
 
+def test_another_core_is_told_before_the_size_of_its_values(tmp_path: Path, manifest: Manifest) -> None:
+    folder = edited(make_adapter(tmp_path / "x"), changed("core", to="dense"))
+    assert manifest.swap is not None
+    with (folder / "adapter.safetensors").open("ab") as file:
+        file.truncate(tensors_limit(manifest.swap) + 1)
+    with pytest.raises(InputError, match=r"adapter\.json\.core: dense; a swappable graph takes diagonal adapters only"):
+        read_adapter(folder, manifest)
+    edited(folder, changed("core", to="diagonal"))
+    with pytest.raises(InputError, match=r"over the [0-9]+ that it may have"):
+        read_adapter(folder, manifest)
+
+
 def test_another_basis_is_refused_with_both_named(tmp_path: Path, manifest: Manifest) -> None:
     with pytest.raises(InputError) as caught:
         read_adapter(make_adapter(tmp_path / "x", basis_id="c" * 64), manifest, named="upload")
@@ -119,7 +131,11 @@ def changed(*keys: str, to: Any) -> Edit:
         (changed("format", to="zip"), "format"),
         (changed("format_version", to=2), "adapter format 2"),
         (changed("method", to="lora"), "method"),
-        (changed("core", to="banded"), "core"),
+        (changed("core", to="banded"), "core: banded; a swappable graph takes diagonal adapters only"),
+        (changed("core", to="dense"), 'export.mode = "merged", or train with adapter.core = "diagonal"'),
+        (changed("core", to="round"), "core: must be one of diagonal, banded, dense"),
+        (changed("core", to=["dense"]), "core: must be one of"),
+        (lambda document: document.pop("core"), "core: missing"),
         (changed("basis_id", to=7), "basis_id"),
         (lambda document: document.pop("basis_id"), "basis_id: missing"),
         (changed("card", to=[]), "card: must be an object"),
