@@ -1,0 +1,77 @@
+"""What an adapter is worth on old rows and on new ones, before and after, and what it forgot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from pipeline.data import Split
+from pipeline.train.metrics import HIGHER_IS_BETTER, score
+from pipeline.train.rows import Collator, Rows
+
+BATCH = 32
+WARN = 1.0
+"""Points of the metric beyond which forgetting is told as a warning."""
+SHOWN = 3
+
+
+class Meter:
+    """Answers any rows with a model as it is at the moment."""
+
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task: str, max_length: int, metric: str
+    ) -> None:
+        self.model, self.tokenizer = model, tokenizer
+        self.task, self.max_length, self.metric = task, max_length, metric
+        self._collate = Collator(tokenizer, task)
+
+    def logits(self, split: Split, known: Sequence[int] | None = None) -> NDArray[np.float32]:
+        """`(rows, outputs)` in the rows' order, in evaluation mode; only outputs in `known` (None: all) can win."""
+        rows = Rows(self.tokenizer, split.texts, split.labels, self.max_length)
+        training = self.model.training
+        self.model.eval()
+        device = next(self.model.parameters()).device
+        order = sorted(range(len(rows)), key=lambda row: len(rows.encoded[row]["input_ids"]))
+        found: list[NDArray[np.float32]] = []
+        with torch.no_grad():
+            for start in range(0, len(order), BATCH):
+                batch = self._collate([rows[row] for row in order[start : start + BATCH]])
+                batch.pop("labels")
+                answer = self.model(**{key: value.to(device) for key, value in batch.items()}).logits
+                found.append(answer.float().cpu().numpy())
+        self.model.train(training)
+        logits = np.empty_like(sorted_logits := np.concatenate(found))
+        logits[order] = sorted_logits
+        if known is not None:
+            unknown = [output for output in range(logits.shape[1]) if output not in set(known)]
+            logits[:, unknown] = -np.inf
+        return logits
+
+    def score(self, logits: NDArray[np.float32], split: Split) -> dict[str, float]:
+        return score(self.task, logits, split.labels)
+
+    def points_lost(self, before: dict[str, float], after: dict[str, float]) -> float:
+        """Of the metric, in hundredths; negative where it rose."""
+        sign = 1.0 if HIGHER_IS_BETTER[self.metric] else -1.0
+        return 100.0 * sign * (before[self.metric] - after[self.metric])
+
+
+def most_forgotten(
+    split: Split, labels: Sequence[str], before: NDArray[np.float32], after: NDArray[np.float32]
+) -> list[dict[str, Any]]:
+    """The classes that lost most right answers among the old rows, worst first; none where none lost any."""
+    truth = np.asarray(split.labels, dtype=np.int64)
+    right = [logits.argmax(-1) == truth for logits in (before, after)]
+    rows: list[tuple[int, dict[str, Any]]] = []
+    for place, label in enumerate(labels):
+        of_class = truth == place
+        was, now = (int(hits[of_class].sum()) for hits in right)
+        if now < was:
+            row = {"label": label, "rows": int(of_class.sum()), "right_before": was, "right_after": now}
+            rows.append((now - was, row))
+    return [row for _, row in sorted(rows, key=lambda entry: entry[0])][:SHOWN]
