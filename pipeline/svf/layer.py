@@ -1,4 +1,4 @@
-"""The SVFit layer: a frozen linear map whose singular values several named adapters scale."""
+"""The SVFit layer: a frozen linear map whose singular directions several named adapters scale or mix."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch.nn import functional
 from transformers.pytorch_utils import Conv1D
 
 from export.basis import Factors
+from export.core import DIAGONAL, Core
 from export.fold import fold_weight
 from serve.errors import InputError
 
@@ -47,16 +48,18 @@ def cheapest_form(tokens: int, out: int, inp: int, rank: int, *, complete: bool 
 class SVFLinear(nn.Module):
     """Wraps one frozen linear map; `forward` takes `x (..., in)` and gives `(..., out)`.
 
-    Each adapter is one float32 parameter `delta[name] (r,)`, kept apart from the singular values because adding 0.01
-    to a value of 5 changes nothing in bf16. The factors are buffers that no checkpoint saves: they belong to the basis.
+    Each adapter is one float32 parameter `delta[name]` of `core.shape(r)`, kept apart from the singular values because
+    adding 0.01 to a value of 5 changes nothing in bf16. The factors are buffers that no checkpoint saves: they belong
+    to the basis.
     """
 
     U: torch.Tensor
     S: torch.Tensor
     Vh: torch.Tensor
 
-    def __init__(self, base: nn.Module, factors: Factors, *, complete: bool = True) -> None:
+    def __init__(self, base: nn.Module, factors: Factors, *, complete: bool = True, core: Core = DIAGONAL) -> None:
         super().__init__()
+        self.core = core
         self.complete = complete
         """Whether every direction is there; a bundle's factors are zero in those that it doesn't carry."""
         weight = oriented_weight(base)
@@ -87,14 +90,14 @@ class SVFLinear(nn.Module):
 
     def add(self, name: str) -> None:
         """A new adapter that changes nothing yet."""
-        self.delta[name] = nn.Parameter(torch.zeros_like(self.S, dtype=torch.float32))
+        self.delta[name] = nn.Parameter(torch.zeros(self.core.shape(self.S.numel()), device=self.S.device))
 
     def fold(self, name: str) -> None:
         """Write adapter `name` into the weight, in its own dtype; the untouched weight is kept for `unfold`.
 
         Raises `InputError` for a value that is not finite, or one that the weight's dtype can't hold.
         """
-        merged = fold_weight(oriented_weight(self.base), self.factors, self.delta[name].detach())
+        merged = fold_weight(oriented_weight(self.base), self.factors, self.delta[name].detach(), self.core)
         stored = (merged.T if isinstance(self.base, Conv1D) else merged).to(self.weight.dtype)
         if not bool(torch.isfinite(stored).all()):
             raise InputError(f"the folded weight does not fit into {str(stored.dtype).removeprefix('torch.')}")
@@ -111,18 +114,19 @@ class SVFLinear(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.active is None or self.folded is not None:
             return self.base(x)  # type: ignore[no-any-return]
-        delta = self.delta[self.active]
+        core, delta = self.core, self.delta[self.active]
         weight, bias = oriented_weight(self.base), self.bias
         tokens = x.numel() // max(1, self.in_features)
         form = cheapest_form(tokens, self.out_features, self.in_features, self.S.numel(), complete=self.complete)
         dtype = weight.dtype
         if form == "formed":
-            return functional.linear(x, weight + ((self.U * delta) @ self.Vh).to(dtype), bias)
+            return functional.linear(x, weight + (core.apply(core.transposed(delta), self.U) @ self.Vh).to(dtype), bias)
         U, Vh = self.U.to(dtype), self.Vh.to(dtype)
         inner = functional.linear(x, Vh)
+        turned = core.apply(delta, inner.to(torch.promote_types(inner.dtype, delta.dtype)))
         if form == "factored":
-            return functional.linear((inner * (self.S + delta)).to(inner.dtype), U, bias)
-        return functional.linear(x, weight, bias) + functional.linear((inner * delta).to(inner.dtype), U)
+            return functional.linear((inner * self.S + turned).to(inner.dtype), U, bias)
+        return functional.linear(x, weight, bias) + functional.linear(turned.to(inner.dtype), U)
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Self:
         """`model.half()` casts the base; the factors and every delta move with it but stay float32."""
@@ -136,4 +140,5 @@ class SVFLinear(nn.Module):
         return self
 
     def extra_repr(self) -> str:
-        return f"in={self.in_features}, out={self.out_features}, rank={self.S.numel()}, active={self.active}"
+        sizes = f"in={self.in_features}, out={self.out_features}, rank={self.S.numel()}"
+        return f"{sizes}, core={self.core}, active={self.active}"

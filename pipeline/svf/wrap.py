@@ -11,6 +11,7 @@ from torch import nn
 
 from export.adapter import Adapter
 from export.basis import Basis, Factors
+from export.core import DIAGONAL, Core
 from export.store import FactorStore
 from pipeline.svf.decompose import Decomposition, Progress, decompose, recall
 from pipeline.svf.layer import SVFLinear
@@ -33,8 +34,10 @@ class SVFit:
         found: Decomposition,
         whole: Sequence[str],
         extra: Sequence[str],
+        core: Core = DIAGONAL,
     ) -> None:
         self.model = model
+        self.core = core
         self.layers = dict(layers)
         self.found = found
         self.basis: Basis = found.basis
@@ -80,7 +83,8 @@ class SVFit:
     def restrict(self, name: str, kept: Mapping[str, Sequence[int]]) -> None:
         """Let an adapter move only these directions of each layer (none of a layer that isn't named).
 
-        The others are set to 0 and their gradients too, so they stay there under any optimizer without decay.
+        The others are set to 0 and their gradients too, so they stay there under any optimizer without decay. Of a
+        core that mixes directions, what lies between one that is kept and one that isn't counts as not kept.
         Raises `UsageError` for an unknown adapter, `InputError` for a layer or a direction that the basis lacks.
         """
         self._known(name)
@@ -91,8 +95,7 @@ class SVFit:
             places = list(kept.get(layer_name, ()))
             if any(not 0 <= place < layer.S.numel() for place in places):
                 raise InputError(f"layer {layer_name}: its basis has rank {layer.S.numel()}, asked for {max(places)}")
-            mask = torch.zeros_like(layer.S, dtype=torch.float32)
-            mask[places] = 1.0
+            mask = _block(layer, places)
             delta = layer.delta[name]
             with torch.no_grad():
                 delta.mul_(mask)
@@ -118,6 +121,7 @@ class SVFit:
             {key: _copy(layer.S) for key, layer in self.layers.items()},
             {key: _copy(value) for key, value in self._saved[name].items()},
             dict(card or {}),
+            self.core,
         )
 
     def save(self, folder: Path, name: str, card: Mapping[str, Any] | None = None) -> None:
@@ -125,12 +129,17 @@ class SVFit:
         self.export(name, card).save(folder)
 
     def load(self, source: Path | Adapter, name: str) -> Adapter:
-        """Add a saved adapter. Raises `InputError` where it was trained on another basis, naming both."""
+        """Add a saved adapter. Raises `InputError` where it was trained on another basis or core, naming both."""
         adapter = source if isinstance(source, Adapter) else Adapter.load(source)
         if adapter.basis.id != self.basis.id:
             raise InputError(
                 f"adapter {name!r} was trained on basis {adapter.basis.id}, this model has basis {self.basis.id}; "
                 "an adapter only applies to its own basis (base weights, targets, ranks and SVD alike)"
+            )
+        if adapter.core != self.core:
+            raise InputError(
+                f"adapter {name!r} has a core {adapter.core}, this model was wrapped for a core {self.core}; "
+                "wrap it with the adapter's"
             )
         if set(adapter.modules) != set(self._whole_parameters):
             raise InputError(f"adapter {name!r}: its whole modules are not those of this model")
@@ -228,13 +237,17 @@ def wrap(
     basis: Basis | None = None,
     factors: Mapping[str, Factors] | None = None,
     progress: Progress | None = None,
+    core: Core = DIAGONAL,
+    directions: Mapping[str, Sequence[int]] | None = None,
 ) -> SVFit:
     """Put SVFit layers in place of a model's target layers and freeze the rest.
 
     `whole` names the modules trained whole (default: what lies outside the base model, the head). With `basis` that
     very basis is taken from the store (or from `factors`, which may be zero in directions that nobody moves), else it
-    is computed (or found) at `rank`. Raises `UsageError` for targets that match nothing or are tied or a model that is
-    wrapped already, `InputError` where the model's weights aren't those of `basis`.
+    is computed (or found) at `rank`; or, with `directions`, of just those singular triplets of each layer: one without
+    any stays plain. `core` says what an adapter may do on its directions. Raises `UsageError` for targets that match
+    nothing or are tied, directions that a layer lacks, or a model that is wrapped already; `InputError` where the
+    model's weights aren't those of `basis`.
     """
     if any(isinstance(module, SVFLinear) for module in model.modules()):
         raise UsageError("the model is wrapped already; add another adapter to the SVFit that holds it")
@@ -244,16 +257,17 @@ def wrap(
         raise UsageError(f"adapter.head_modules: the model has no module {missing[0]!r}")
     store = store or FactorStore()
     if basis is None:
-        found = decompose(find_targets(model, targets, heads), rank, store, progress)
+        chosen = None if directions is None else {name: places for name, places in directions.items() if places}
+        found = decompose(find_targets(model, targets, heads), rank, store, progress, chosen)
     else:
         found = recall(model, basis, store if factors is None else factors)
     extra = _extra_parameters(model, train_bias, train_layernorm)
     layers: dict[str, SVFLinear] = {}
     for name in found.basis.layers:
         module = model.get_submodule(name)
-        layers[name] = SVFLinear(module, found.factors[name], complete=factors is None)
+        layers[name] = SVFLinear(module, found.factors[name], complete=factors is None, core=core)
         _replace(model, name, layers[name])
-    return SVFit(model, layers, found, heads, extra)
+    return SVFit(model, layers, found, heads, extra, core)
 
 
 def head_modules(model: nn.Module) -> list[str]:
@@ -284,6 +298,14 @@ def _extra_parameters(model: nn.Module, bias: bool, layernorm: bool) -> list[str
 def _plain(name: str) -> str:
     """A parameter's name without the wrapping: `x.query.base.bias` is the model's `x.query.bias`."""
     return name.replace(".base.", ".") if name.endswith((".base.bias", ".base.weight")) else name
+
+
+def _block(layer: SVFLinear, places: Sequence[int]) -> torch.Tensor:
+    """1 where a value of the layer's core only joins directions at `places`, else 0; of the values' shape."""
+    kept = torch.zeros_like(layer.S, dtype=torch.float32)
+    kept[list(places)] = 1.0
+    rows = (kept.unsqueeze(1) if layer.core.kind == "dense" else kept).expand(layer.core.shape(kept.numel()))
+    return rows * layer.core.transposed(rows)
 
 
 def _masked(mask: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:

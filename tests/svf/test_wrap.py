@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from export.adapter import Adapter
+from export.core import DIAGONAL, Core
 from export.store import FactorStore
 from pipeline.svf import SVFit, head_modules, wrap
 from pipeline.svf.layer import SVFLinear
@@ -20,6 +21,8 @@ TinyModel = Callable[..., Any]
 ARCHITECTURES = ("bert", "roberta", "albert", "gpt2")
 REAL_TARGETS = 36
 every = pytest.mark.parametrize("name", ARCHITECTURES)
+CORES = (DIAGONAL, Core("banded", 2), Core("dense"))
+every_core = pytest.mark.parametrize("core", CORES, ids=str)
 
 
 def batch() -> dict[str, torch.Tensor]:
@@ -41,6 +44,15 @@ def stir(svfit: SVFit, seed: int, size: float = 0.3) -> None:
         for group in svfit.trainable().values():
             for _, value in group:
                 value.add_(torch.randn_like(value) * size)
+
+
+def stir_core(svfit: SVFit, seed: int = 5, size: float = 0.3) -> None:
+    """The same for an adapter's values alone, and only where its core has any."""
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for layer in svfit.layers.values():
+            value = layer.delta[str(svfit.active)]
+            value.copy_(torch.randn_like(value) * size * svfit.core.mask(layer.S.numel()))
 
 
 def wrapped(model: nn.Module, store: FactorStore, *names: str, **options: Any) -> SVFit:
@@ -375,6 +387,92 @@ def test_a_fold_that_fails_in_one_layer_leaves_no_layer_folded(tiny_model: TinyM
         svfit.fold("a")
     assert svfit.folded is None
     assert changed(before, svfit.model) == set()
+
+
+# ---- cores
+
+
+@every_core
+def test_each_core_folds_as_it_answers_and_loads_as_it_was_saved(
+    tiny_model: TinyModel, store: FactorStore, tmp_path: Path, core: Core
+) -> None:
+    svfit = wrapped(tiny_model("bert"), store, core=core, rank=6)
+    svfit.add("a")
+    svfit.activate("a")
+    base = logits(svfit.model)
+    stir_core(svfit)
+    unfolded = logits(svfit.model)
+    assert float((unfolded - base).abs().max()) > 0.01
+    svfit.save(tmp_path, "a")
+    svfit.fold("a")
+    close(logits(svfit.model), unfolded)
+    again = wrap(tiny_model("bert"), store=store, basis=svfit.basis, core=core)
+    assert again.load(tmp_path, "a").core == core
+    again.activate("a")
+    assert torch.equal(logits(again.model), unfolded)
+
+
+@every_core
+def test_training_moves_only_what_is_of_the_core(tiny_model: TinyModel, store: FactorStore, core: Core) -> None:
+    svfit = wrapped(tiny_model("bert"), store, "a", core=core, rank=6)
+    for _, value in svfit.trainable()["adapter"]:
+        nn.init.zeros_(value)
+    step(svfit)
+    inside = core.mask(6)
+    for name, value in svfit.trainable()["adapter"]:
+        assert torch.equal(value != 0, inside), name
+
+
+def test_an_adapter_of_another_core_is_refused_naming_both(tiny_model: TinyModel, store: FactorStore) -> None:
+    adapter = wrapped(tiny_model("bert"), store, "a", core=Core("dense"), rank=4).export("a")
+    other = wrap(tiny_model("bert"), store=store, rank=4, core=Core("banded", 2))
+    with pytest.raises(InputError, match=r"has a core dense, .* for a core banded \(2 on either side\)"):
+        other.load(adapter, "a")
+    assert other.names == ()
+
+
+@every_core
+def test_a_restricted_adapter_moves_nothing_else(tiny_model: TinyModel, store: FactorStore, core: Core) -> None:
+    svfit = wrapped(tiny_model("bert"), store, core=core, rank=6)
+    svfit.add("a")
+    svfit.activate("a")
+    stir_core(svfit)
+    first = next(iter(svfit.layers))
+    svfit.restrict("a", {first: [1, 2, 5]})
+    optimizer = torch.optim.Adam(svfit.model.parameters(), lr=0.1)
+    nn.functional.cross_entropy(svfit.model(**batch()).logits, torch.tensor([0, 1, 2])).backward()
+    optimizer.step()
+    kept = torch.tensor([0.0, 1, 1, 0, 0, 1])
+    wanted = torch.outer(kept, kept) != 0
+    for name, layer in svfit.layers.items():
+        found = core.matrix(layer.delta["a"].detach()) != 0
+        assert torch.equal(found, wanted & (core.matrix(core.mask(6).float()) != 0) & (name == first)), name
+
+
+# ---- chosen directions
+
+
+@every_core
+def test_only_the_chosen_directions_of_the_chosen_layers_are_wrapped(
+    tiny_model: TinyModel, store: FactorStore, tmp_path: Path, core: Core
+) -> None:
+    model = tiny_model("bert")
+    layers = list(wrap(tiny_model("bert"), store=store).basis.layers)
+    chosen = {layers[0]: [1, 4, 9], layers[2]: [0, 1], layers[3]: []}
+    svfit = wrapped(model, store, core=core, directions=chosen)
+    svfit.add("a")
+    svfit.activate("a")
+    stir_core(svfit)
+    assert list(svfit.layers) == [layers[0], layers[2]]
+    assert type(model.get_submodule(layers[3])) is nn.Linear
+    assert [layer.places for layer in svfit.basis.layers.values()] == [(1, 4, 9), (0, 1)]
+    unfolded = logits(model)
+    svfit.save(tmp_path, "a")
+    adapter = Adapter.load(tmp_path)
+    again = wrap(tiny_model("bert"), store=store, basis=adapter.basis, core=core)
+    again.load(adapter, "a")
+    again.activate("a")
+    assert torch.equal(logits(again.model), unfolded)
 
 
 # ---- what is refused
