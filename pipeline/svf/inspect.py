@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from export.adapter import Adapter
+from export.core import Core
 from export.store import FactorStore
 from pipeline.model.load import load
 from pipeline.model.source import Source
@@ -97,9 +98,9 @@ def inspect_adapter(folder: Path, *, layers: str | None = None) -> dict[str, Any
                 "name": name,
                 "shape": list(layer.shape),
                 "rank": layer.rank,
-                "moved": int((delta != 0).sum()),
+                "moved": int((turned(adapter.core, delta) != 0).sum()),
                 "relative": float(delta.norm() / sigma.norm().clamp(min=torch.finfo(torch.float64).tiny)),
-                **movement(sigma, delta),
+                **movement(sigma, delta, adapter.core, layer.places),
             }
         )
     top = sorted(
@@ -110,11 +111,12 @@ def inspect_adapter(folder: Path, *, layers: str | None = None) -> dict[str, Any
         "kind": "adapter",
         "folder": str(folder),
         "basis_id": adapter.basis.id,
+        "core": str(adapter.core),
         "values": adapter.size,
         "whole": {name: list(value.shape) for name, value in sorted(adapter.modules.items())},
         "bytes": (folder / "adapter.safetensors").stat().st_size,
         "card": dict(adapter.card),
-        "delta_rms": float(torch.cat([adapter.delta[row["name"]].double() for row in rows]).square().mean().sqrt()),
+        "delta_rms": float(torch.cat([_trained(adapter, row["name"]) for row in rows]).square().mean().sqrt()),
         "delta_max": max(row["delta_max"] for row in rows),
         "top": top[: 2 * TOP],
         "layers": rows,
@@ -136,52 +138,75 @@ def _named(layers: Mapping[str, Any], pattern: str | None) -> dict[str, Any]:
 def layer_spectra(adapter: Adapter, spectra: Mapping[str, torch.Tensor], points: int = 64) -> list[dict[str, Any]]:
     """A row a layer: its spectrum, the share that its rank captures, and how far training moved each value.
 
-    `spectra` holds all singular values of each weight, `(min(out, in),)`, descending. `spectrum` and `moved`
-    (`|delta|`, 0 beyond the rank) are sampled at `index`, at most `points` of them, the first and last included.
-    Raises `InputError` for a layer without a spectrum, or one shorter than its rank.
+    `spectra` holds all singular values of each weight, `(min(out, in),)`, descending. `spectrum` and `moved` are
+    sampled at `index`, at most `points` of them, the first and last included; `moved` is as `turned` has it, 0 for
+    directions that aren't trained. Raises `InputError` for a layer without a spectrum, or one shorter than its rank.
     """
     rows = []
     for name, layer in adapter.basis.layers.items():
         S = spectra.get(name)
-        if S is None or S.numel() < layer.rank:
+        places = list(layer.places)
+        if S is None or S.numel() <= places[-1]:
             held = "none" if S is None else str(S.numel())
             raise InputError(f"layer {name}: {held} of the {layer.rank} singular values it trains were given")
         values, delta = S.detach().double().cpu(), adapter.delta[name].detach().double().cpu()
         moved = torch.zeros_like(values)
-        moved[: layer.rank] = delta.abs()
+        moved[places] = turned(adapter.core, delta)
         index = sample_index(values.numel(), points)
         rows.append(
             {
                 "name": name,
                 "shape": list(layer.shape),
                 "rank": layer.rank,
-                "energy": energy_share(values, layer.rank),
+                "energy": _held(values, places),
                 "effective_rank": effective_rank(values),
                 "spectrum": values[index].tolist(),
                 "index": index,
                 "moved": moved[index].tolist(),
-                **movement(adapter.sigma[name], delta),
+                **movement(adapter.sigma[name], delta, adapter.core, places),
             }
         )
     return rows
 
 
-def movement(sigma: torch.Tensor, delta: torch.Tensor, top: int = TOP) -> dict[str, Any]:
-    """How far `delta (r,)` moved the values `sigma (r,)`: rms, largest, and the `top` that moved most.
+def movement(
+    sigma: torch.Tensor, delta: torch.Tensor, core: Core, places: Sequence[int], top: int = TOP
+) -> dict[str, Any]:
+    """How far what was learned goes: rms and largest of a layer's trained values, and the `top` directions that moved
+    most. A direction that did not move is never among the top.
 
-    A value that did not move is never among the top.
+    `delta` is of `core.shape(r)`, `sigma (r,)` what the singular values were, `places` theirs among all of the
+    weight's. `became` is the value that the direction then has on the diagonal.
     """
-    was, change = sigma.detach().double().cpu(), delta.detach().double().cpu()
-    order = change.abs().argsort(descending=True, stable=True)[:top].tolist()
+    was, values = sigma.detach().double().cpu(), delta.detach().double().cpu()
+    moved, change = turned(core, values), core.matrix(values).diagonal()
+    trained = values[core.mask(len(was))]
+    order = moved.argsort(descending=True, stable=True)[:top].tolist()
     return {
-        "delta_rms": float(change.square().mean().sqrt()),
-        "delta_max": float(change.abs().max()),
+        "delta_rms": float(trained.square().mean().sqrt()),
+        "delta_max": float(trained.abs().max()),
         "top": [
-            {"index": int(i), "was": float(was[i]), "became": float(was[i] + change[i])}
-            for i in order
-            if change[i] != 0
+            {"index": places[i], "was": float(was[i]), "became": float(was[i] + change[i])} for i in order if moved[i]
         ],
     }
+
+
+def turned(core: Core, delta: torch.Tensor) -> torch.Tensor:
+    """How far each direction moved, `(r,)`: `|delta|`, or the root of half the squares in its row and column of `C`."""
+    if core.kind == "diagonal":
+        return delta.abs()
+    squares = core.matrix(delta).square()
+    return ((squares.sum(0) + squares.sum(1)) / 2).sqrt()
+
+
+def _trained(adapter: Adapter, name: str) -> torch.Tensor:
+    return adapter.delta[name].double()[adapter.core.mask(adapter.basis.layers[name].rank)]
+
+
+def _held(values: torch.Tensor, places: Sequence[int]) -> float:
+    squares = values.square()
+    total = float(squares.sum())
+    return float(squares[list(places)].sum()) / total if total else 1.0
 
 
 def sample_index(count: int, points: int) -> Sequence[int]:

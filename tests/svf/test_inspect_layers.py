@@ -9,6 +9,7 @@ import torch
 
 from export.adapter import Adapter
 from export.basis import Basis, LayerBasis
+from export.core import Core
 from pipeline.svf.inspect import layer_spectra, sample_index
 from serve.errors import InputError
 
@@ -43,6 +44,35 @@ def test_the_top_is_five_at_most() -> None:
     found = layer_spectra(adapter([0.1] * 9, spectrum.tolist()), {"layer": spectrum}, points=4)[0]
     assert [row["index"] for row in found["top"]] == [0, 1, 2, 3, 4]
     assert len(found["spectrum"]) == 4
+
+
+def test_directions_from_anywhere_stand_at_their_places() -> None:
+    spectrum = torch.linspace(10, 1, 10)
+    basis = Basis({"layer": LayerBasis((20, 10), 3, "w", "f", (1, 4, 9))})
+    learned = Adapter(basis, {"layer": torch.tensor([0.5, -2.0, 0.0])}, {"layer": spectrum[[1, 4, 9]]}, {}, {})
+    found = layer_spectra(learned, {"layer": spectrum})[0]
+    assert found["energy"] == pytest.approx(float(spectrum[[1, 4, 9]].square().sum() / spectrum.square().sum()))
+    assert found["moved"] == [0, 0.5, 0, 0, 2.0, 0, 0, 0, 0, 0]
+    assert [row["index"] for row in found["top"]] == [4, 1]
+    assert found["top"][0]["became"] == pytest.approx(float(spectrum[4]) - 2)
+
+
+def test_a_direction_of_another_core_moves_by_what_it_takes_part_in() -> None:
+    spectrum = torch.tensor([4.0, 3.0, 2.0])
+    basis = Basis({"layer": LayerBasis((20, 3), 2, "w", "f")})
+    dense = torch.tensor([[0.0, 3.0], [4.0, -1.0]])
+    found = layer_spectra(
+        Adapter(basis, {"layer": dense}, {"layer": spectrum[:2]}, {}, {}, core=Core("dense")), {"layer": spectrum}
+    )[0]
+    assert found["moved"] == pytest.approx([math.sqrt(12.5), math.sqrt(13.5), 0])
+    assert found["delta_rms"] == pytest.approx(math.sqrt(26 / 4))
+    assert found["delta_max"] == 4.0
+    assert [(row["index"], row["was"], row["became"]) for row in found["top"]] == [(1, 3.0, 2.0), (0, 4.0, 4.0)]
+    banded = torch.tensor([[0.0, 4.0], [0.0, -1.0], [3.0, 0.0]])
+    same = layer_spectra(
+        Adapter(basis, {"layer": banded}, {"layer": spectrum[:2]}, {}, {}, core=Core("banded", 1)), {"layer": spectrum}
+    )[0]
+    assert same == found
 
 
 @pytest.mark.parametrize("spectra", [{}, {"layer": torch.ones(2)}])
