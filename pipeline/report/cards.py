@@ -36,6 +36,8 @@ def furthest(layers: Sequence[Layer]) -> str:
 def card(layer: Layer, most: float) -> Html:
     """One layer: its curve, its moves, and what they come to."""
     rank = f"r = {count(layer.rank)} of {count(layer.full)}" if layer.rank else ""
+    if rank and layer.scattered:
+        rank += ", chosen anywhere"
     captured = f"{percent(layer.energy)} of the energy" if layer.energy is not None else ""
     effective = f"effective rank {significant(layer.effective)}" if layer.effective is not None else ""
     moves = f"δ {significant(layer.rms)} rms, {significant(layer.most)} max" if layer.rms is not None else ""
@@ -57,7 +59,7 @@ def curve(layer: Layer, most: float) -> Html | None:
         return width * (i + 0.5) / layer.full
 
     parts: list[Html] = []
-    if 0 < layer.rank < layer.full:
+    if 0 < layer.rank < layer.full and not layer.scattered:
         x = width * layer.rank / layer.full
         parts.append(shape("rect", x=f"{x:.1f}", width=f"{width - x:.1f}", height=height, cls="out"))
     told = [f"{layer.name}."]

@@ -49,7 +49,9 @@ def sentence(report: Report) -> list[Html | str]:
     if base:
         result += [", adapted from ", el("strong", isolate(base))]
     if values:
-        result.append(f" by moving {plural(values, 'singular value')}")
+        scaled = words(at(report, "adapter", "core")) in ("", "diagonal")
+        moved = plural(values, "singular value") if scaled else f"{plural(values, 'value')} between singular directions"
+        result.append(f" by moving {moved}")
     rows = number(at(report, "data", "splits", "train", "rows"))
     return [*result, f", learned from {plural(rows, 'row')}." if rows else "."]
 

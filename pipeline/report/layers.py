@@ -16,7 +16,8 @@ _BLOCK = re.compile(r"^(.*?\.\d+)\.(.+)$")
 
 @dataclass(frozen=True)
 class Layer:
-    """One adapted weight, read from a report; `full` is how many singular values the weight has."""
+    """One adapted weight, read from a report; `full` is how many singular values the weight has, `scattered` whether
+    those that were trained are others than the first."""
 
     name: str
     block: str
@@ -24,6 +25,7 @@ class Layer:
     size: str
     rank: int
     full: int
+    scattered: bool
     energy: float | None
     effective: float | None
     spectrum: list[float]
@@ -53,6 +55,7 @@ def read(raw: Mapping[str, Any]) -> Layer:
         size=" × ".join(str(n) for n in shape_),
         rank=rank,
         full=full,
+        scattered=raw.get("scattered") is True,
         energy=number(raw.get("energy")),
         effective=number(raw.get("effective_rank")),
         spectrum=spectrum,

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipeline.report import names
 from pipeline.report.cards import multiples
 from pipeline.report.layers import SAMPLES, Layer, read, spans
 from pipeline.report.markup import Html, el, facts, isolate, table
 from pipeline.report.svg import cells, level, scale, shape
-from pipeline.report.values import at, count, items, mapping, mappings, number, percent, significant, words
+from pipeline.report.values import at, count, items, mapping, mappings, number, percent, plural, significant, words
 
 TOP = 12
 
@@ -38,7 +39,10 @@ def about(adapter: Mapping[str, Any], layers: Sequence[Layer]) -> Html | None:
         captured = f"{percent(mean)} on average" + (f", {percent(low)} at least" if low < mean - 5e-4 else "")
     return facts(
         [
+            ("Core", words(adapter.get("core"))),
             ("Rank", rank_text(adapter.get("rank"))),
+            ("Spread", spread(mapping(adapter.get("chosen")))),
+            ("Kept", kept(mapping(adapter.get("dropped")))),
             ("Values", count(adapter["values"]) if number(adapter.get("values")) else ""),
             ("Layers", count(len(layers)) if layers else ""),
             ("Energy captured", captured),
@@ -102,6 +106,31 @@ def directions(layers: Sequence[Layer]) -> Html | None:
     )
     caption = "Singular values that moved most"
     return table(caption, ["Layer", "Index", "Was", "Became", "δ"], rows, texts=(0,))
+
+
+def spread(chosen: Mapping[str, Any]) -> str:
+    """How a budget was spread: over how many layers, in what ranks, and by what."""
+    layers, of, least, most = (number(chosen.get(key)) for key in ("layers", "of", "least", "most"))
+    if layers is None or of is None or least is None or most is None:
+        return ""
+    over = plural(layers, "layer") if layers == of else f"{count(layers)} of {plural(of, 'layer')}"
+    ranks = count(least) if least == most else f"{count(least)} … {count(most)}"
+    by = words(chosen.get("by"))
+    return f"{over}, {ranks} directions a layer" + (f", {by}" if by else "")
+
+
+def kept(dropped: Mapping[str, Any]) -> str:
+    """How many directions are left of those that were trained, and what each metric was before and is now."""
+    left, of = number(dropped.get("kept")), number(dropped.get("directions"))
+    if left is None or of is None:
+        return ""
+    before, after = mapping(dropped.get("before")), mapping(dropped.get("after"))
+    cost = [
+        f"{names.within(key)} {names.write(key, was)} → {names.write(key, now)}"
+        for key, value in before.items()
+        if key != "loss" and (was := number(value)) is not None and (now := number(after.get(key))) is not None
+    ]
+    return f"{count(left)} of {plural(of, 'direction')}" + (f": {', '.join(cost)}" if cost else "")
 
 
 def rank_text(value: Any) -> str:

@@ -256,6 +256,45 @@ def test_a_rank_below_full_shades_what_stays_frozen() -> None:
     assert "87.3% of the energy" in low
 
 
+def test_directions_from_anywhere_shade_nothing() -> None:
+    data = report(rank=128)
+    for row in data["adapter"]["layers"]:
+        row["scattered"] = True
+    page = render(data)
+    assert 'height="92.0" class="out"' not in page
+    assert "r = 128 of 384, chosen anywhere" in Page(page).text
+
+
+def test_core_spread_and_what_was_dropped_stand_among_the_facts() -> None:
+    data = report()
+    data["adapter"] |= {
+        "core": "dense",
+        "rank": "auto",
+        "values": 20736,
+        "chosen": {"budget": 20736, "values": 20736, "layers": 30, "of": 36, "least": 2, "most": 70, "by": "by score"},
+        "dropped": {
+            "directions": 900,
+            "kept": 512,
+            "before": {"accuracy": 0.927, "loss": 0.3},
+            "after": {"accuracy": 0.926, "loss": 0.31},
+        },
+    }
+    text = Page(render(data)).text
+    assert "by moving 20,736 values between singular directions" in text
+    assert "30 of 36 layers, 2 … 70 directions a layer, by score" in text
+    assert "512 of 900 directions: accuracy 92.7% → 92.6%" in text
+    data["adapter"]["chosen"]["layers"] = 36
+    assert "36 layers, 2 … 70 directions a layer" in Page(render(data)).text
+    assert "by moving 13,824 singular values" in Page(render(report())).text
+
+
+@pytest.mark.parametrize("value", [None, 3, "x", [], {"layers": "x", "kept": None, "before": 7}])
+def test_a_choice_of_an_unexpected_kind_leaves_the_page_whole(value: Any) -> None:
+    data = report()
+    data["adapter"] |= {"chosen": value, "dropped": value, "core": value}
+    assert "Energy captured" in Page(render(data)).text
+
+
 def test_the_same_report_gives_the_same_page_also_after_json() -> None:
     assert render(report()) == render(json.loads(json.dumps(report())))
 

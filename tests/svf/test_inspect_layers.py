@@ -53,6 +53,9 @@ def test_directions_from_anywhere_stand_at_their_places() -> None:
     found = layer_spectra(learned, {"layer": spectrum})[0]
     assert found["energy"] == pytest.approx(float(spectrum[[1, 4, 9]].square().sum() / spectrum.square().sum()))
     assert found["moved"] == [0, 0.5, 0, 0, 2.0, 0, 0, 0, 0, 0]
+    assert found["scattered"]
+    few = layer_spectra(learned, {"layer": spectrum}, points=3)[0]
+    assert (few["index"], few["moved"]) == ([0, 4, 9], [0.5, 2.0, 0.0])  # none of those between is lost
     assert [row["index"] for row in found["top"]] == [4, 1]
     assert found["top"][0]["became"] == pytest.approx(float(spectrum[4]) - 2)
 
