@@ -1,15 +1,22 @@
-"""Where the factors of frozen weights are kept on disk: computed once a weight, shared by every task."""
+"""Where the factors of frozen weights are kept on disk: computed once a weight, shared by every task.
+
+A weight may have several files: `<hash>.safetensors` holds all of its triplets, exact; a file such as
+`<hash>.top64.1e-05.safetensors` only the first 64, found by iteration to within 1e-05. One never takes another's place,
+so that an adapter trained on either keeps its basis.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from export.basis import Basis, Factors, tensor_sha256
+from export.basis import Basis, Factors, LayerBasis, tensor_sha256
 from serve.errors import InputError
 from serve.files import write_bytes
 
@@ -19,33 +26,60 @@ def default_store() -> Path:
     return Path(os.environ.get("SVFIT_CACHE") or Path.home() / ".cache" / "svfit")
 
 
+@dataclass(frozen=True)
+class Stored:
+    """Triplets of a weight: all of them and exact where `residual` is None, else the first, with their measured error.
+
+    Errors are relative to the largest singular value; `residual` is at most `tolerance`.
+    """
+
+    factors: Factors
+    residual: float | None = None
+    tolerance: float = 0.0
+
+    @property
+    def total(self) -> int:
+        """How many triplets the weight has."""
+        return min(self.factors.U.shape[0], self.factors.Vh.shape[1])
+
+
 class FactorStore:
-    """Full-rank factors on disk, one safetensors file for each weight's hash, with a hash of the factors inside."""
+    """Factors on disk, safetensors files named by each weight's hash, with a hash of the factors inside."""
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = (root or default_store()) / "svd"
 
-    def path(self, weight_sha256: str) -> Path:
-        return self.root / f"{weight_sha256}.safetensors"
+    def path(self, weight_sha256: str, rank: int | None = None, tolerance: float = 0.0) -> Path:
+        """The file of all triplets, or of the first `rank` to within `tolerance`."""
+        part = "" if rank is None else f".top{rank}.{tolerance!r}"
+        return self.root / f"{weight_sha256}{part}.safetensors"
 
     def get(self, weight_sha256: str) -> Factors | None:
-        """The stored factors, or None when absent or damaged (a damaged file is computed anew)."""
-        path = self.path(weight_sha256)
-        if not path.is_file():
-            return None
-        try:
-            with safe_open(path, framework="pt") as file:
-                named = (file.metadata() or {}).get("sha256")
-                U, S, Vh = (file.get_tensor(name) for name in ("U", "S", "Vh"))
-        except (SafetensorError, OSError):
-            return None
-        return Factors(U, S, Vh) if tensor_sha256(U, S, Vh) == named else None
+        """All triplets, exact; None when absent or damaged (a damaged file is computed anew)."""
+        stored = _read(self.path(weight_sha256))
+        return None if stored is None else stored.factors
+
+    def find(self, weight_sha256: str, rank: int, tolerance: float) -> Stored | None:
+        """At least the first `rank` triplets to within `tolerance`, or None where there are no such (whole) files.
+
+        Of several files the one with the fewest triplets, then the loosest: a file that comes later never answers what
+        an earlier one did.
+        """
+        return next(self._candidates(weight_sha256, rank, tolerance), None)
 
     def put(self, weight_sha256: str, factors: Factors) -> None:
-        """Store factors; a reader sees the whole file or none."""
+        """Store all of a weight's triplets; a reader sees the whole file or none."""
+        self.add(weight_sha256, Stored(factors))
+
+    def add(self, weight_sha256: str, stored: Stored) -> None:
+        """Store all or the first triplets beside what the weight has already."""
+        factors, partial = stored.factors, stored.residual is not None
         tensors = {"U": factors.U, "S": factors.S, "Vh": factors.Vh}
         metadata = {"sha256": tensor_sha256(*tensors.values())}
-        write_bytes(self.path(weight_sha256), save(tensors, metadata))
+        if partial:
+            metadata |= {"residual": repr(stored.residual), "tolerance": repr(stored.tolerance)}
+        path = self.path(weight_sha256, factors.rank if partial else None, stored.tolerance)
+        write_bytes(path, save(tensors, metadata))
 
     def load(self, basis: Basis) -> Iterator[tuple[str, Factors]]:
         """Each layer's factors, those of the basis's directions, a layer at a time.
@@ -53,16 +87,49 @@ class FactorStore:
         Raises `InputError` where the store lacks a layer or holds other factors than the basis names.
         """
         for name, layer in basis.layers.items():
-            stored = self.get(layer.weight_sha256)
-            if stored is None:
-                raise InputError(
-                    f"basis {basis.id[:12]}: no factors for layer {name} in {self.root}; "
-                    "run on the machine that trained the adapter, or set SVFIT_CACHE to its cache"
-                )
-            factors = layer.of(stored)
-            if tensor_sha256(factors.U, factors.S, factors.Vh) != layer.factors_sha256:
-                raise InputError(
-                    f"basis {basis.id[:12]}: the factors of layer {name} in {self.root} are another "
-                    "decomposition of the same weight; an adapter only applies to the basis it was trained on"
-                )
-            yield name, factors
+            yield name, self._of(basis, name, layer)
+
+    def _of(self, basis: Basis, name: str, layer: LayerBasis) -> Factors:
+        others = False
+        for stored in self._candidates(layer.weight_sha256, layer.places[-1] + 1, float("inf")):
+            factors, others = layer.of(stored.factors), True
+            if tensor_sha256(factors.U, factors.S, factors.Vh) == layer.factors_sha256:
+                return factors
+        if others:
+            raise InputError(
+                f"basis {basis.id[:12]}: the factors of layer {name} in {self.root} are another "
+                "decomposition of the same weight; an adapter only applies to the basis it was trained on"
+            )
+        raise InputError(
+            f"basis {basis.id[:12]}: no factors for layer {name} in {self.root}; "
+            "run on the machine that trained the adapter, or set SVFIT_CACHE to its cache"
+        )
+
+    def _candidates(self, weight_sha256: str, rank: int, tolerance: float) -> Iterator[Stored]:
+        """Every whole file with at least `rank` triplets to within `tolerance`: parts by size, then all triplets."""
+        parts = []
+        for path in self.root.glob(f"{weight_sha256}.top*.safetensors"):
+            named = re.fullmatch(
+                r"top(\d+)\.(\d+(?:\.\d+)?(?:e-\d+)?)", path.name[len(weight_sha256) + 1 : -len(".safetensors")]
+            )
+            if named and int(named[1]) >= rank and float(named[2]) <= tolerance:
+                parts.append((int(named[1]), -float(named[2]), path))
+        for path in [*(path for _, _, path in sorted(parts)), self.path(weight_sha256)]:
+            stored = _read(path)
+            if stored is not None and stored.factors.rank >= rank:
+                yield stored
+
+
+def _read(path: Path) -> Stored | None:
+    """A file's triplets, or None where it is absent or not as it was written."""
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata: dict[str, str] = file.metadata() or {}
+            U, S, Vh = (file.get_tensor(name) for name in ("U", "S", "Vh"))
+        residual = float(metadata["residual"]) if "residual" in metadata else None
+        tolerance = float(metadata.get("tolerance", 0))
+    except (SafetensorError, OSError, ValueError):
+        return None
+    return Stored(Factors(U, S, Vh), residual, tolerance) if tensor_sha256(U, S, Vh) == metadata.get("sha256") else None

@@ -20,7 +20,7 @@ def choose_rank(spec: RankSpec, layer: str, S: torch.Tensor) -> int:
     directions whose squared singular values sum to that share), `"full"`, or a table of regular expressions searched
     in the layer's name, first match wins. Raises `UsageError` for anything else, or a layer no pattern matches.
     """
-    rule = _rule_for(spec, layer) if isinstance(spec, Mapping) else spec
+    rule = rule_for(spec, layer)
     if rule == "full":
         return S.numel()
     if isinstance(rule, bool | str):
@@ -35,7 +35,10 @@ def choose_rank(spec: RankSpec, layer: str, S: torch.Tensor) -> int:
     return min(int((energy < rule * energy[-1]).sum()) + 1, S.numel())
 
 
-def _rule_for(spec: Mapping[str, RankRule], layer: str) -> RankRule:
+def rule_for(spec: RankSpec, layer: str) -> RankRule:
+    """The rule that `spec` has for one layer; raises `UsageError` where it is a table and no pattern matches."""
+    if not isinstance(spec, Mapping):
+        return spec
     for pattern, rule in spec.items():
         try:
             found = re.search(pattern, layer)
