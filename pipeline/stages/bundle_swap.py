@@ -64,7 +64,7 @@ def bundle_swap(context: Context, folder: Path) -> dict[str, Any]:
         adapters={task.name: swapped.folder / ADAPTERS / task.name for task in swapped.tasks},
         samples=sample_rows(context),
         base=BaseSpec(**card["base"]),
-        basis_id=first.adapter.basis.id,
+        basis_id=swapped.basis_id,
         adapter={"trained": card["trained"]},
         swap=swap_spec(swapped.files, [task.name for task in swapped.tasks], swapped.result["price"]),
         shared=[swapped.folder / name for name in (WEIGHTS_FILE, FOLD_FILE, swapped.files.head.file)],

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from rich.progress import Progress
 
+from export.adapter import read_card
 from export.quantize import quantize_int8
 from export.swap.build import BACKBONE_FILE, SwapFiles
 from export.swap.draft import Draft
@@ -51,6 +52,11 @@ class Swapped:
         runs = [context, *(other_run(Path(run), context.console) for run in context.config.export.adapters)]
         return cls(folder, files, recorded_inputs(result), result, tuple(Task.of(run) for run in runs), context)
 
+    @property
+    def basis_id(self) -> str:
+        """That of the adapters as the graphs take them."""
+        return str(read_card(self.folder / ADAPTERS / self.tasks[0].name)["basis_id"])
+
     def draft(self, graph: Path | None = None) -> Draft:
         """These graphs, or another backbone with the same heads, ready to answer."""
         return Draft(
@@ -58,7 +64,7 @@ class Swapped:
             self.files,
             self.inputs,
             BaseSpec(**self.context.base),
-            self.tasks[0].adapter.basis.id,
+            self.basis_id,
             self.context.path("merged") / "tokenizer.json",
             graph,
         )

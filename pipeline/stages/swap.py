@@ -22,6 +22,7 @@ from export.swap.classes import class_axes
 from export.swap.directions import Choice, LayerMoves, choose, kept_share
 from export.swap.draft import Draft
 from export.swap.inject import LayerPlan
+from export.swap.lift import lift, same_directions
 from export.swap.moved import direction_energy
 from export.swap.price import price
 from export.swap.shapes import PROBES, Feeds
@@ -47,7 +48,7 @@ TRIES = 5
 
 @dataclass(frozen=True)
 class Task:
-    """One of the adapters: the run that made it, and what it learned at full rank."""
+    """One of the adapters: the run that made it, and what it learned with all of its directions."""
 
     name: str
     run: Context
@@ -57,8 +58,13 @@ class Task:
 
     @classmethod
     def of(cls, run: Context) -> Task:
-        inputs = input_spec(run)
-        return cls(run.config.name, run, Adapter.load(run.path("adapter")), inputs, Evaluation(run, inputs))
+        inputs, adapter = input_spec(run), Adapter.load(run.path("adapter"))
+        if adapter.core.kind != "diagonal":
+            raise InputError(
+                f"{run.path('adapter')}: its core is {adapter.core}, a swappable graph takes diagonal adapters only; "
+                'use export.mode = "merged", or train with adapter.core = "diagonal"'
+            )
+        return cls(run.config.name, run, adapter, inputs, Evaluation(run, inputs))
 
     @property
     def merged(self) -> Path:
@@ -69,7 +75,7 @@ def swap(context: Context, folder: Path) -> dict[str, Any]:
     """Writes the graphs, adapters/<name>/ of each task, and swap.json. Raises `GateError` where parity fails."""
     settings = context.config.export
     tasks = [Task.of(run) for run in [context, *(other_run(Path(run), context.console) for run in settings.adapters)]]
-    _alike(tasks)
+    tasks = _on_one_basis(tasks, context)
     factors = dict(FactorStore().load(tasks[0].adapter.basis))
     moves = _moves(tasks, context, factors)
     inputs = replace(tasks[0].inputs, max_length=max(task.inputs.max_length for task in tasks))
@@ -124,7 +130,8 @@ def swap(context: Context, folder: Path) -> dict[str, Any]:
     }
 
 
-def _alike(tasks: Sequence[Task]) -> None:
+def _on_one_basis(tasks: Sequence[Task], context: Context) -> list[Task]:
+    """The tasks, where they keep different directions each adapter lifted to all of them."""
     names = [task.name for task in tasks]
     if len(set(names)) < len(names):
         raise UsageError(f"export.adapters: two runs are called the same ({', '.join(names)}); rename a configuration")
@@ -137,11 +144,23 @@ def _alike(tasks: Sequence[Task]) -> None:
                 f"export.adapters: {task.name} was trained with pooling {task.adapter.card['pooling']!r},"
                 f" {tasks[0].name} with {first.card['pooling']!r}; one backbone has one"
             )
-        if task.adapter.basis.id != first.basis.id:
-            raise InputError(
-                f"export.adapters: {task.name} was trained on basis {task.adapter.basis.id}, {tasks[0].name} on"
-                f" {first.basis.id}; adapters share a backbone only on one basis (base weights, targets and ranks)"
-            )
+    adapters = {task.name: task.adapter for task in tasks}
+    if same_directions(adapters):
+        return list(tasks)
+    onto = [task for task in tasks if task.run.config.adapter.onto is not None]
+    if onto:
+        others = next((task for task in tasks if task.adapter.basis.id != onto[0].adapter.basis.id), tasks[0])
+        raise InputError(
+            f"export.adapters: {onto[0].name} was trained for a bundle (adapter.onto) on its basis"
+            f" {onto[0].adapter.basis.id}, {others.name} on {others.adapter.basis.id}; train both without adapter.onto"
+        )
+    try:
+        lifted = lift(adapters, FactorStore())
+    except InputError as error:
+        raise InputError(f"export.adapters: {error}") from None
+    basis = lifted[names[0]].basis
+    context.say(f"adapters keep different directions: lifted to all {basis.size:,} of basis {basis.id[:12]}")
+    return [replace(task, adapter=lifted[task.name]) for task in tasks]
 
 
 def _moves(tasks: Sequence[Task], context: Context, factors: Mapping[str, Factors]) -> dict[str, LayerMoves]:

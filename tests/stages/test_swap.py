@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from tiny_task import svfit, write_csv, write_task
 
 from export.adapter import Adapter
+from export.core import Core
 from serve.bundle import Bundle
 from serve.runtime import Runtime
 from serve.verify import verify
@@ -120,15 +124,37 @@ def test_a_task_trained_onto_the_bundle_joins_it_without_loss(site: Path, base: 
     assert right >= 28
 
 
-def test_a_run_on_another_basis_is_refused_with_both_named(site: Path, base: Path, tmp_path: Path) -> None:
-    other = write_sides(tmp_path, base, "narrow")
-    assert svfit("run", other, "--output", tmp_path / "narrow", "--set", "adapter.rank=8").exit_code == 0
-    wet = site / "wet-or-dry.toml"
+def test_a_run_on_fewer_directions_joins_on_all_of_them(site: Path, base: Path, tmp_path: Path) -> None:
+    narrow = write_sides(tmp_path, base, "narrow")
+    assert svfit("run", narrow, "--output", tmp_path / "narrow", "--set", "adapter.rank=8").exit_code == 0
+    shutil.copytree(site / "wet", tmp_path / "wet")
     named = f'export.adapters=["{tmp_path / "narrow"}"]'
+    carried = ("--set", "export.mode=swappable", "--set", named, *LOOSE, "--debug")
+    result = svfit("run", site / "wet-or-dry.toml", "--output", tmp_path / "wet", *carried)
+    assert result.exit_code == 0, result.stderr
+    full, few = (Adapter.load(path / "adapter").basis for path in (site / "wet", tmp_path / "narrow"))
+    assert full.id != few.id
+    bundle = Bundle.open(tmp_path / "wet" / "bundle")
+    assert bundle.manifest.basis_id == full.id
+    adapter = Adapter.load(bundle.path / "adapters" / "narrow")
+    assert adapter.basis.id == full.id
+    with Runtime(bundle.path, variant="fp32") as runtime:
+        answers = runtime.predict([text for text, _ in sides(30, 9)], adapter="narrow")
+    right = sum(answer.label == label for answer, (_, label) in zip(answers, sides(30, 9), strict=True))
+    assert right >= 28
+
+
+def test_a_run_with_another_core_is_refused(site: Path, tmp_path: Path) -> None:
+    shutil.copytree(site / "side", tmp_path / "side")
+    trained = Adapter.load(site / "side" / "adapter")
+    dense = {name: torch.diag(value) for name, value in trained.delta.items()}
+    replace(trained, delta=dense, core=Core("dense")).save(tmp_path / "side" / "adapter")
+    named = f'export.adapters=["{tmp_path / "side"}"]'
+    wet = site / "wet-or-dry.toml"
     result = svfit("swap", wet, "--output", site / "wet", "--set", "export.mode=swappable", "--set", named, *LOOSE)
     assert result.exit_code == 1
-    ids = [Adapter.load(path / "adapter").basis.id for path in (site / "wet", tmp_path / "narrow")]
-    assert all(basis in result.stderr for basis in ids)
+    assert f"{tmp_path / 'side' / 'adapter'}: its core is dense" in result.stderr
+    assert 'use export.mode = "merged", or train with adapter.core = "diagonal"' in result.stderr
 
 
 def test_a_folder_that_is_no_run_is_refused(site: Path, tmp_path: Path) -> None:
