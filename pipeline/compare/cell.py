@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from safetensors.torch import load_file, save_file
+from torch import nn
 from transformers import set_seed
 
 from pipeline.compare.problem import Problem
 from pipeline.methods import Method, method
+from pipeline.methods.method import Targets
+from pipeline.model.load import Loaded
 from pipeline.stages.quiet import quiet_libraries
+from pipeline.svf.layer import oriented_weight
+from pipeline.svf.targets import find_targets
 from pipeline.train.fit import Fit, fit, make_trainer
 from pipeline.train.plan import Plan
+from serve.errors import InputError
 
 TRAINED = "trained.safetensors"
+PLAIN = Plan()
+Tell = Callable[[int, int], None]
+"""Told the batches trained on so far, and how many there will be."""
 
 
 @dataclass(frozen=True)
@@ -36,68 +47,101 @@ class Cell:
         return f"{self.method.replace(':', '-')}_{self.rate:g}_{self.seed}"
 
 
-def train(problem: Problem, cell: Cell, plan: Plan, folder: Path) -> dict[str, Any]:
+def train(
+    problem: Problem,
+    cell: Cell,
+    plan: Plan,
+    folder: Path,
+    *,
+    chosen: Method | None = None,
+    tell: Tell = lambda *_: None,
+) -> dict[str, Any]:
     """Train one cell and leave what it learned in `folder/trained.safetensors`; test rows are not touched.
 
+    `chosen` is the method where it isn't the one that the cell's name stands for by itself.
+
     Gives what it took and reached: `trained` (values of adapter and head), `bytes` that they take in float32,
-    `validation` (metrics of the best epoch), `curve` and `epochs` (loss and validation metrics, with steps and
-    seconds), `seconds`, `seconds_per_step`, `steps`, `peak_memory_bytes` (of the process, or of the GPU), `device`.
+    `validation` (metrics of the best epoch; of the last step where the plan has `max_steps`), `curve` and `epochs`
+    (loss and validation metrics, with steps and seconds), `seconds` (of the steps), `seconds_per_step`, `steps`,
+    `total_seconds` (validations included), `prepare_seconds`, `peak_memory_bytes` (of the process, or of the GPU),
+    `device`, and `layers` (values that LoRA r=8 and full fine-tuning would train on the same layers).
     """
     began = time.perf_counter()
+    chosen = chosen or method(cell.method)
     with quiet_libraries():
-        chosen, tuned, loaded = _prepare(problem, cell)
-        prepared = time.perf_counter() - began
-        found = _fit(problem, cell, plan, chosen, tuned, loaded)
+        loaded, layers, tuned = _prepare(problem, cell, chosen)
+        prepared = time.perf_counter()
+        found = _fit(problem, cell, plan, chosen, tuned, loaded, tell)
+        record, counts = found.record, chosen.count(tuned)
+        validation, epoch = _reached(found)
     save_file(found.trainer.trained(), str(folder / TRAINED))
-    record, counts = found.record, chosen.count(tuned)
-    best = next(row for row in record["validation"] if row["epoch"] == record["best"]["epoch"])
     return {
         **dataclasses.asdict(cell),
         "title": chosen.title,
         "trained": counts,
+        "layers": layers,
         "bytes": 4 * sum(counts.values()),
-        "validation": {key: value for key, value in best.items() if key not in ("step", "epoch", "seconds")},
-        "best_epoch": best["epoch"],
+        "validation": validation,
+        "best_epoch": epoch,
         "curve": record["curve"],
         "epochs": record["validation"],
-        "prepare_seconds": prepared,
+        "prepare_seconds": prepared - began,
+        "total_seconds": time.perf_counter() - prepared,
         **{key: record[key] for key in ("seconds", "seconds_per_step", "steps", "peak_memory_bytes", "device")},
     }
 
 
-def test(problem: Problem, cell: Cell, folder: Path) -> dict[str, float]:
-    """Every metric on the test rows of what `train` left in `folder`."""
+def test(
+    problem: Problem, cell: Cell, folder: Path, *, plan: Plan = PLAIN, chosen: Method | None = None
+) -> dict[str, float]:
+    """Every metric on the test rows of what `train` left in `folder`; `plan` says on which device."""
     with quiet_libraries():
-        _, tuned, loaded = _prepare(problem, cell)
+        loaded, _, tuned = _prepare(problem, cell, chosen or method(cell.method))
         rows = problem.rows("test", loaded)
-        plan = Plan(seed=cell.seed, checkpoint=False)
+        own = dataclasses.replace(plan, seed=cell.seed, metric=problem.metric, checkpoint=False, class_weights=False)
         with tempfile.TemporaryDirectory() as scratch:
             trainer = make_trainer(
-                tuned, loaded.tokenizer, plan, Path(scratch), task=problem.task, train=rows, validation=rows
+                tuned,
+                loaded.tokenizer,
+                own,
+                Path(scratch),
+                task=problem.task,
+                train=rows,
+                validation=rows,
+                measure=problem.score,
             )
             trainer.put(load_file(folder / TRAINED))
             found = trainer.predict(rows)
             return problem.score(found.predictions, found.label_ids)
 
 
-def _prepare(problem: Problem, cell: Cell) -> tuple[Method, Any, Any]:
+def lora_values(loaded: Loaded, targets: Targets) -> dict[str, int]:
+    """Values that LoRA r=8 (`lora`) and full fine-tuning (`full`) would train on the target layers."""
+    layers = find_targets(loaded.model, targets, loaded.whole).values()
+    shapes = [oriented_weight(layer).shape for layer in layers]
+    return {"lora": sum(8 * sum(shape) for shape in shapes), "full": sum(math.prod(shape) for shape in shapes)}
+
+
+def _prepare(problem: Problem, cell: Cell, chosen: Method) -> tuple[Loaded, dict[str, int], Any]:
     set_seed(cell.seed)
     loaded = problem.model()
-    chosen = method(cell.method)
-    return chosen, chosen.prepare(loaded), loaded
+    return loaded, lora_values(loaded, chosen.targets), chosen.prepare(loaded)
 
 
-def _fit(problem: Problem, cell: Cell, plan: Plan, chosen: Method, tuned: Any, loaded: Any) -> Fit:
+def _fit(problem: Problem, cell: Cell, plan: Plan, chosen: Method, tuned: Any, loaded: Loaded, tell: Tell) -> Fit:
     own = dataclasses.replace(plan, seed=cell.seed, metric=problem.metric, checkpoint=False)
     if chosen.of_head:
         own = dataclasses.replace(own, head_learning_rate=cell.rate)
     else:
         own = dataclasses.replace(own, learning_rate=cell.rate)
+    rows = problem.rows("train", loaded)
+    batches = plan.epochs * math.ceil(len(rows) / plan.batch_size)
+    _count_batches(tuned.model, plan.max_steps * plan.gradient_accumulation or batches, tell)
     with tempfile.TemporaryDirectory() as scratch:
         return fit(
             tuned,
             loaded.tokenizer,
-            problem.rows("train", loaded),
+            rows,
             problem.rows("validation", loaded),
             task=problem.task,
             plan=own,
@@ -105,3 +149,32 @@ def _fit(problem: Problem, cell: Cell, plan: Plan, chosen: Method, tuned: Any, l
             console=Console(stderr=True, quiet=True),
             measure=problem.score,
         )
+
+
+def _count_batches(model: nn.Module, total: int, tell: Tell) -> None:
+    done = 0
+
+    def count(module: nn.Module, _: Any) -> None:
+        nonlocal done
+        if module.training:
+            done += 1
+            tell(min(done, total), total)
+
+    model.register_forward_pre_hook(count)
+
+
+def _reached(found: Fit) -> tuple[dict[str, float], float | None]:
+    """The validation's metrics of what was kept, and its epoch, where epochs were compared."""
+    record = found.record
+    if record["best"] is None:
+        row = {key.removeprefix("eval_"): value for key, value in found.trainer.evaluate().items()}
+        epoch = None
+    else:
+        epoch = record["best"]["epoch"]
+        row = next(row for row in record["validation"] if row["epoch"] == epoch)
+    skip = ("step", "epoch", "seconds", "runtime", "samples_per_second", "steps_per_second")
+    reached = {key: float(value) for key, value in row.items() if key not in skip}
+    wrong = next((key for key, value in reached.items() if not math.isfinite(value)), None)
+    if wrong is not None:
+        raise InputError(f"training diverged: {wrong} on validation is not a number; try a lower train.learning_rate")
+    return reached, epoch

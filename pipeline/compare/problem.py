@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 from rich.console import Console
 
+from pipeline.config import Config
 from pipeline.config import load as load_config
 from pipeline.model.load import Loaded, load
 from pipeline.stages.context import Context
 from pipeline.stages.finetune import max_length
-from pipeline.train.metrics import headline, score
+from pipeline.train.metrics import HIGHER_IS_BETTER, headline, score
 from pipeline.train.rows import Rows
 from pipeline.train.scale import Scale
+from serve.errors import UsageError
 
 
 class Problem(Protocol):
@@ -45,34 +50,54 @@ class Problem(Protocol):
 
 @dataclass(frozen=True)
 class ConfiguredProblem:
-    """The task of a configuration file."""
+    """The task of a configuration file. Pickled with what was read, so that every training sees the same rows."""
 
     path: Path
     overrides: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def context(self) -> Context:
-        if "_context" not in self.__dict__:
-            config = load_config(self.path, self.overrides, require_files=True)
-            object.__setattr__(self, "_context", Context(config, Path(), Console(stderr=True, quiet=True)))
-        context: Context = self.__dict__["_context"]
-        return context
+        return _context(load_config(self.path, self.overrides, require_files=True))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "overrides": self.overrides}
+        read = (self.context.config, self.context.source, self.context.dataset)
+        return {"path": self.path, "overrides": self.overrides, "read": read}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        config, source, dataset = state.pop("read")
+        context = _context(config)
+        context.__dict__.update(source=source, dataset=dataset)
+        self.__dict__.update(state, context=context)
 
     @property
     def task(self) -> str:
         return self.context.dataset.task
 
-    @property
+    @cached_property
     def metric(self) -> str:
-        return headline(self.task, self.context.config.train.metric)
+        """Raises `UsageError` for a `train.metric` that says nothing about the task."""
+        metric = headline(self.task, self.context.config.train.metric)
+        fitting = [
+            name
+            for name in (*score(self.task, np.eye(2, dtype=np.float32), [0, 1]), "loss")
+            if name in HIGHER_IS_BETTER
+        ]
+        if metric not in fitting:
+            raise UsageError(f"train.metric: {metric} says nothing about {self.task}; available: {', '.join(fitting)}")
+        return metric
 
     def model(self) -> Loaded:
-        model = self.context.config.model
-        labels = self.context.dataset.labels
-        return load(self.context.source, labels, pooling=model.pooling, dropout=model.head_dropout)
+        """What is trained whole is as `adapter.head_modules` has it, for every method."""
+        config = self.context.config
+        labels, pooling = self.context.dataset.labels, config.model.pooling
+        loaded = load(self.context.source, labels, pooling=pooling, dropout=config.model.head_dropout)
+        if config.adapter.head_modules == "auto":
+            return loaded
+        modules = dict(loaded.model.named_modules())
+        missing = next((name for name in config.adapter.head_modules if name not in modules), None)
+        if missing is not None:
+            raise UsageError(f"adapter.head_modules: the model has no module {missing!r}")
+        return dataclasses.replace(loaded, whole=tuple(config.adapter.head_modules))
 
     def rows(self, split: str, loaded: Loaded) -> Rows:
         dataset = self.context.dataset
@@ -87,3 +112,7 @@ class ConfiguredProblem:
             scale = Scale.of(self.context.dataset.train.labels)
             logits, labels = (values * scale.deviation + scale.mean for values in (logits, labels))
         return score(self.task, logits, labels)
+
+
+def _context(config: Config) -> Context:
+    return Context(config, Path(), Console(stderr=True, quiet=True))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import importlib.util
+from collections.abc import Sequence
 from functools import partial
 
-from export.core import Core
-from pipeline.methods import lora, plain, svf
-from pipeline.methods.method import Method, Parameters
-from serve.errors import UsageError
+from pipeline.methods.method import Method, Parameters, Targets
+from serve.errors import MissingDependency, UsageError
 
-__all__ = ["KINDS", "Method", "Parameters", "method"]
+__all__ = ["KINDS", "Method", "Parameters", "check_name", "method", "methods", "refuse_twins"]
 
 KINDS = {
     "svfit": "singular values scaled; svfit:R takes the top R of each weight",
@@ -23,10 +23,11 @@ KINDS = {
 }
 
 
-def method(text: str) -> Method:
-    """The method that a person names, with its sizes: `lora`, `lora:16`, `banded:2:64`.
+def check_name(text: str) -> tuple[str, list[int]]:
+    """The kind and the sizes of a method that a person names; imports nothing heavy.
 
-    Raises `UsageError` for an unknown name or a size that the method doesn't take.
+    Raises `UsageError` for an unknown name or a size that the method doesn't take, `MissingDependency` for one of
+    peft's where peft isn't installed.
     """
     kind, *sizes = text.split(":")
     if kind not in KINDS:
@@ -34,28 +35,70 @@ def method(text: str) -> Method:
         hint = f"; did you mean {close[0]!r}?" if close else ""
         raise UsageError(f"--methods: no method {kind!r}; available: {', '.join(KINDS)}{hint}")
     most = {"banded": 2, "full": 0, "head": 0}.get(kind, 1)
-    if len(sizes) > most or not all(size.isdecimal() and int(size) > 0 for size in sizes):
+    if len(sizes) > most or not all(_is_size(size) for size in sizes):
         raise UsageError(f"--methods: {text!r} is not understood; {kind} is {KINDS[kind]}")
-    numbers = [int(size) for size in sizes]
-    if kind == "svfit":
-        rank = numbers[0] if numbers else "full"
-        title = f"SVFit r={rank}" if numbers else "SVFit"
-        return Method(text, title, partial(svf.prepare, core=Core(), rank=rank), 0.03, trained=svf.trained)
-    if kind == "banded":
-        bands, rank = numbers[0] if numbers else 1, numbers[1] if len(numbers) > 1 else "full"
-        core, title = Core("banded", bands), f"banded k={bands}" + (f" r={rank}" if len(numbers) > 1 else "")
-        return Method(text, title, partial(svf.prepare, core=core, rank=rank), 0.01, trained=svf.trained)
-    if kind == "dense":
-        rank = numbers[0] if numbers else 48
-        return Method(
-            text, f"dense r={rank}", partial(svf.prepare, core=Core("dense"), rank=rank), 0.003, trained=svf.trained
-        )
+    if kind in ("lora", "pissa") and importlib.util.find_spec("peft") is None:
+        raise MissingDependency("peft", "train", f"--methods {text}")
+    return kind, [int(size) for size in sizes]
+
+
+def method(text: str, targets: Targets = "all-linear") -> Method:
+    """The method that a person names, with its sizes: `lora`, `lora:16`, `banded:2:64`; it adapts `targets`.
+
+    Raises as `check_name` does.
+    """
+    kind, numbers = check_name(text)
+    from export.core import Core
+    from pipeline.methods import plain, svf
+
+    if kind in ("svfit", "banded", "dense"):
+        bands = (numbers[0] if numbers else 1) if kind == "banded" else 0
+        ranks = numbers[1:] if kind == "banded" else numbers
+        rank: int | str = ranks[0] if ranks else (48 if kind == "dense" else "full")
+        core = Core({"svfit": "diagonal"}.get(kind, kind), bands)
+        title = {"svfit": "SVFit", "banded": f"banded k={bands}", "dense": "dense"}[kind]
+        title = title if rank == "full" else f"{title} r={rank}"
+        rate = {"svfit": 0.03, "banded": 0.01, "dense": 0.003}[kind]
+        prepare = partial(svf.prepare, core=core, rank=rank, targets=targets)
+        return Method(text, title, prepare, rate, trained=svf.trained, targets=targets)
     if kind in ("lora", "pissa"):
-        rank = numbers[0] if numbers else 8
+        from pipeline.methods import lora
+
+        size = numbers[0] if numbers else 8
         init = True if kind == "lora" else "pissa_niter_16"
         title = {"lora": "LoRA", "pissa": "PiSSA"}[kind]
         rate = {"lora": 1e-3, "pissa": 3e-4}[kind]
-        return Method(text, f"{title} r={rank}", partial(lora.prepare, rank=rank, init=init), rate)
+        own = partial(lora.prepare, rank=size, init=init, targets=targets)
+        return Method(text, f"{title} r={size}", own, rate, targets=targets)
     if kind == "full":
-        return Method(text, "full", plain.full, 1e-4)
-    return Method(text, "head only", plain.head, 0.01, of_head=True)
+        return Method(text, "full", plain.full, 1e-4, targets=targets)
+    return Method(text, "head only", plain.head, 0.01, of_head=True, targets=targets)
+
+
+def methods(names: str) -> list[str]:
+    """The methods of a list such as `svfit,lora:8,full`, in its order, each checked.
+
+    Raises `UsageError` for an empty list or one that names a method twice, and as `check_name` does.
+    """
+    found = [name.strip() for name in names.split(",") if name.strip()]
+    if not found:
+        raise UsageError(f"--methods: names no method; available: {', '.join(KINDS)}")
+    for name in found:
+        check_name(name)
+    refuse_twins([(name, name) for name in found])
+    return found
+
+
+def refuse_twins(named: Sequence[tuple[str, str]]) -> None:
+    """Raise `UsageError` where two `(name, what it is)` are the same thing."""
+    first: dict[str, str] = {}
+    for name, what in named:
+        if what in first:
+            twin = first[what]
+            text = f"{name!r} is named twice" if name == twin else f"{twin!r} and {name!r} are both {what}"
+            raise UsageError(f"--methods: {text}; name each method once")
+        first[what] = name
+
+
+def _is_size(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= 6 and int(text) > 0

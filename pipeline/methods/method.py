@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import nn
+if TYPE_CHECKING:
+    from torch import nn
 
-from pipeline.model.load import Loaded
+    from pipeline.model.load import Loaded
+
+Targets = str | Sequence[str]
+"""The layers that methods adapt, as `pipeline.svf.find_targets` takes them."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class Parameters:
 
 @dataclass(frozen=True)
 class Method:
-    """One way to fine-tune."""
+    """One way to fine-tune. Picklable, as every training has a process of its own."""
 
     key: str
     """As a person names it, its size included: `lora:8`."""
@@ -41,8 +45,10 @@ class Method:
     """The middle of the learning rates to try."""
     of_head: bool = False
     """Whether the rates are the head's, as nothing else is trained."""
-    trained: Callable[[Any], int] | None = None
-    """Trained values besides the head, where not every value of the parameters is one."""
+    trained: Callable[[Any], dict[str, int]] | None = None
+    """Trained values of adapter and head, where they aren't the sizes of the two groups of parameters."""
+    targets: Targets = "all-linear"
+    """The layers that it adapts, or would if it adapted any."""
 
     def rates(self, count: int) -> list[float]:
         """`count` learning rates around the middle one, each `√10` times the one before, to two digits."""
@@ -50,9 +56,10 @@ class Method:
 
     def count(self, tuned: Any) -> dict[str, int]:
         """Trained values: `adapter` and `head`."""
+        if self.trained is not None:
+            return self.trained(tuned)
         groups = tuned.trainable()
-        counts = {kind: sum(value.numel() for _, value in groups[kind]) for kind in ("adapter", "head")}
-        return counts if self.trained is None else counts | {"adapter": self.trained(tuned)}
+        return {kind: sum(value.numel() for _, value in groups[kind]) for kind in ("adapter", "head")}
 
 
 def head_of(model: nn.Module, whole: Sequence[str]) -> list[tuple[str, nn.Parameter]]:

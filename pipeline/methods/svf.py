@@ -2,23 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from export.core import Core
 from export.store import FactorStore
+from pipeline.methods.method import Targets, head_of
 from pipeline.model.load import Loaded
 from pipeline.svf import SVFit, wrap
-from pipeline.svf.rank import RankRule
+from pipeline.svf.rank import RankSpec
 
 NAME = "compared"
 
 
-def prepare(loaded: Loaded, core: Core, rank: RankRule) -> SVFit:
-    """All linear layers wrapped, the factors taken from this machine's cache."""
-    svfit = wrap(loaded.model, rank=rank, core=core, whole=loaded.whole, store=FactorStore())
+def prepare(
+    loaded: Loaded,
+    core: Core,
+    rank: RankSpec,
+    targets: Targets = "all-linear",
+    train_bias: bool = False,
+    train_layernorm: bool = False,
+    directions: Mapping[str, Sequence[int]] | None = None,
+) -> SVFit:
+    """The target layers wrapped, the factors taken from this machine's cache."""
+    svfit = wrap(
+        loaded.model,
+        rank=rank,
+        targets=targets,
+        whole=loaded.whole,
+        train_bias=train_bias,
+        train_layernorm=train_layernorm,
+        store=FactorStore(),
+        core=core,
+        directions=directions,
+    )
     svfit.add(NAME)
     svfit.activate(NAME)
     return svfit
 
 
-def trained(svfit: SVFit) -> int:
-    """Values that the core has at these ranks."""
-    return sum(svfit.core.count(layer.rank) for layer in svfit.basis.layers.values())
+def trained(svfit: SVFit) -> dict[str, int]:
+    """Values that the core has at these ranks, biases and LayerNorms that are trained too with them; and the head's."""
+    core = sum(svfit.core.count(layer.rank) for layer in svfit.basis.layers.values())
+    head = sum(value.numel() for _, value in head_of(svfit.model, svfit.whole))
+    beside = sum(value.numel() for _, value in svfit.trainable()["head"]) - head
+    return {"adapter": core + beside, "head": head}
