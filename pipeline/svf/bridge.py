@@ -17,6 +17,7 @@ from peft import PeftConfig
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from peft.utils import PeftType, register_peft_method
 
+from export.core import Core
 from pipeline.svf.bridge_layer import PREFIX, SVFitLayer
 from pipeline.svf.bridge_model import SVFitModel
 from serve.errors import UsageError
@@ -28,17 +29,20 @@ NAME = "SVFIT"
 
 @dataclass
 class SVFitConfig(PeftConfig):
-    """How SVFit adapts a model, with the meanings of the core (`pipeline.svf.wrap`).
+    """How SVFit adapts a model, with the meanings of `pipeline.svf.wrap`.
 
     `rank` is a number of directions, a share of the energy, `"full"`, or a table of patterns; `target_modules` is
     `"all-linear"`, a regular expression or a list of names; `modules_to_save` names the modules trained whole, which
-    are never targets, as the model's head never is. `basis` and `basis_id` are filled when the adapter is made and
+    are never targets, as the model's head never is. `core` is `"diagonal"`, `"banded"` (with `bands` of at least 1) or
+    `"dense"`. `basis` and `basis_id` are filled when the adapter is made and
     travel with it: it is refused on any other basis.
     """
 
     rank: int | float | str | dict[str, Any] = field(default="full", metadata={"help": "Directions of each weight."})
     target_modules: str | list[str] | None = field(default="all-linear", metadata={"help": "Layers to adapt."})
     modules_to_save: list[str] | None = field(default=None, metadata={"help": "Modules trained whole, and saved."})
+    core: str = field(default="diagonal", metadata={"help": "diagonal, banded or dense."})
+    bands: int = field(default=0, metadata={"help": "Neighbours on either side, of a banded core."})
     basis_id: str | None = field(default=None, metadata={"help": "Identity of the basis; filled, not set."})
     basis: dict[str, Any] | None = field(default=None, metadata={"help": "Its description; filled, not set."})
 
@@ -47,6 +51,7 @@ class SVFitConfig(PeftConfig):
         self.peft_type = PeftType[NAME]
         if (self.basis is None) != (self.basis_id is None):
             raise UsageError("SVFitConfig: basis and basis_id come together, from a saved adapter")
+        Core(self.core, self.bands)  # refuses what is none
 
 
 def _register() -> None:

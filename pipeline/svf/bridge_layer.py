@@ -1,4 +1,4 @@
-"""The core's layer with the methods that PEFT expects of one."""
+"""svfit's own layer with the methods that PEFT expects of one."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
 from export.basis import Factors
+from export.core import DIAGONAL, Core
 from pipeline.svf.layer import SVFLinear
 from serve.errors import UsageError
 
@@ -20,14 +21,14 @@ PREFIX = "svfit_"
 class SVFitLayer(SVFLinear, BaseTunerLayer):  # type: ignore[misc]  # peft has no types
     """`SVFLinear` under PEFT's names: `base_layer` for the frozen map, `svfit_delta` for the adapters.
 
-    One adapter is active at a time, as in the core. A fold is undone bit for bit.
+    One adapter is active at a time, as in `pipeline.svf`. A fold is undone bit for bit.
     """
 
     adapter_layer_names = ("svfit_delta",)
     other_param_names = ()
 
-    def __init__(self, base_layer: nn.Module, factors: Factors, active: Sequence[str]) -> None:
-        super().__init__(base_layer, factors)
+    def __init__(self, base_layer: nn.Module, factors: Factors, active: Sequence[str], core: Core = DIAGONAL) -> None:
+        super().__init__(base_layer, factors, core=core)
         del self.base
         self.base_layer, self.svfit_delta = base_layer, cast(nn.ParameterDict, self._modules.pop("delta"))
         self._disable_adapters = False
@@ -35,7 +36,7 @@ class SVFitLayer(SVFLinear, BaseTunerLayer):  # type: ignore[misc]  # peft has n
         self._active_adapter: str | list[str] = list(active)
 
     def __getattr__(self, name: str) -> Any:
-        """The core's own names for what PEFT names otherwise."""
+        """svfit's own names for what PEFT names otherwise."""
         if name in ("base", "delta"):
             return super().__getattr__("base_layer" if name == "base" else "svfit_delta")
         return super().__getattr__(name)

@@ -14,6 +14,7 @@ from peft.utils.other import AuxiliaryTrainingWrapper
 from torch import nn
 
 from export.basis import Basis, Factors
+from export.core import DIAGONAL, Core
 from export.store import FactorStore
 from pipeline.svf.bridge_layer import PREFIX, SVFitLayer, refuse_several
 from pipeline.svf.decompose import Decomposition, decompose, recall
@@ -25,22 +26,25 @@ if TYPE_CHECKING:
     from pipeline.svf.bridge import SVFitConfig
 
 BASIS_KEY = "base_model.model.svfit_basis_id"
+ID_BYTES = 32
 
 
 class SVFitModel(BaseTuner):
-    """All adapters of a model share one basis; factors come from the store that the core uses (`SVFIT_CACHE`)."""
+    """All adapters of a model share one basis and one core; factors come from svfit's own store (`SVFIT_CACHE`)."""
 
     uses_shared_state = True  # the basis: PEFT then refuses injection without a PeftModel, where nothing guards it
     prefix = PREFIX
     tuner_layer_cls = SVFitLayer
     target_module_mapping: dict[str, list[str]] = {}  # noqa: RUF012
     basis: Basis | None = None
+    core: Core = DIAGONAL
     _factors: Mapping[str, Factors] = {}
 
     def _prepare_adapter_config(self, peft_config: PeftConfig, model_config: dict[str, Any]) -> PeftConfig:
         """Find the adapter's basis, or take the one that it was saved with.
 
-        Raises `InputError` where that isn't the model's, `UsageError` where it isn't that of the other adapters.
+        Raises `InputError` where that isn't the model's, `UsageError` where it or the core isn't that of the other
+        adapters.
         """
         if self.basis is None and self._layers():
             raise UsageError(
@@ -48,6 +52,9 @@ class SVFitModel(BaseTuner):
             )
         if any(layer.merged_adapters for layer in self._layers()):
             raise UsageError("an adapter is merged into the weights; call unmerge_adapter() before adding another")
+        core = _core(peft_config)
+        if self.basis is not None and core != self.core:
+            raise UsageError(f"this model's adapters have the core {self.core}, the new one {core}; all share one")
         with _bare(self.model):
             found = self._find(cast("SVFitConfig", peft_config))
         if self.basis is not None and found.basis.id != self.basis.id:
@@ -60,7 +67,7 @@ class SVFitModel(BaseTuner):
         own.target_modules = tuple(found.basis.layers)  # type: ignore[assignment]  # PEFT would shorten a list's names
         name = next(key for key, value in self.peft_config.items() if value is peft_config)
         self.peft_config[name] = own
-        self.basis, self._factors = found.basis, found.factors
+        self.basis, self.core, self._factors = found.basis, core, found.factors
         return own
 
     def inject_adapter(self, *args: Any, **kwargs: Any) -> None:
@@ -99,7 +106,7 @@ class SVFitModel(BaseTuner):
     ) -> None:
         layer = target
         if not isinstance(layer, SVFitLayer):
-            layer = SVFitLayer(target, self._factors[current_key], self.active_adapters)
+            layer = SVFitLayer(target, self._factors[current_key], self.active_adapters, self.core)
             self._replace_module(parent, target_name, layer, target)
         layer.add(adapter_name)
 
@@ -174,9 +181,9 @@ class SVFitModel(BaseTuner):
 
     @classmethod
     def _get_adapter_state_dict(cls, *args: Any, **kwargs: Any) -> dict[str, torch.Tensor]:
-        """What is saved: each `delta (r,)`, and the basis's identity, which the weights can't be parted from so."""
+        """What is saved: each `delta`, and what basis and core they are of, which they can't be parted from so."""
         found: dict[str, torch.Tensor] = super()._get_adapter_state_dict(*args, **kwargs)
-        found[BASIS_KEY] = torch.tensor(list(bytes.fromhex(kwargs["config"].basis_id)), dtype=torch.uint8)
+        found[BASIS_KEY] = torch.tensor(list(_identity(kwargs["config"])), dtype=torch.uint8)
         return found
 
     @classmethod
@@ -187,9 +194,14 @@ class SVFitModel(BaseTuner):
         saved = state_dict.pop(BASIS_KEY, None)
         if saved is None:
             raise InputError(f"adapter {adapter_name!r}: the weights name no basis ({BASIS_KEY} is missing)")
-        trained, own = bytes(saved.tolist()).hex(), cast("SVFitConfig", config).basis_id
+        trained, own = bytes(saved.tolist()), _identity(cast("SVFitConfig", config))
+        if trained[:ID_BYTES] != own[:ID_BYTES]:
+            raise InputError(
+                f"adapter {adapter_name!r}: the weights were trained on basis {trained[:ID_BYTES].hex()},"
+                f" not on {own[:ID_BYTES].hex()}"
+            )
         if trained != own:
-            raise InputError(f"adapter {adapter_name!r}: the weights were trained on basis {trained}, not on {own}")
+            raise InputError(f"adapter {adapter_name!r}: the weights are of another core than {_core(config)}")
         mapped: dict[str, torch.Tensor] = super()._remap_adapter_state_dict_for_load(
             model, config, adapter_name, state_dict
         )
@@ -197,6 +209,17 @@ class SVFitModel(BaseTuner):
 
     def _layers(self) -> list[SVFitLayer]:
         return [module for module in self.model.modules() if isinstance(module, SVFitLayer)]
+
+
+def _core(config: PeftConfig) -> Core:
+    own = cast("SVFitConfig", config)
+    return Core(own.core, own.bands)
+
+
+def _identity(config: SVFitConfig) -> bytes:
+    """The basis's, and behind it a core that isn't diagonal."""
+    core = _core(config)
+    return bytes.fromhex(config.basis_id or "") + (b"" if core == DIAGONAL else f"{core.kind} {core.bands}".encode())
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from peft.utils import PeftType
 from safetensors.torch import load_file, save_file
 
 import pipeline.svf.bridge as bridge
+from export.core import Core
 from export.store import FactorStore
 from pipeline.svf import wrap
 from pipeline.svf.bridge import SVFitConfig
@@ -111,6 +112,70 @@ def test_core_and_bridge_give_the_same_outputs_for_one_delta(kind: str, cache: P
     assert model.base_model.basis.id == svfit.basis.id
     assert len(deltas(model)) == len(svfit.layers)
     assert torch.equal(logits(model), logits(svfit.model))
+
+
+OTHERS = [{"core": "banded", "bands": 1}, {"core": "banded", "bands": 2}, {"core": "dense"}]
+
+
+@pytest.mark.parametrize("options", OTHERS, ids=str)
+@pytest.mark.parametrize("kind", ["bert", "gpt2"])
+def test_other_cores_train_save_load_and_merge(kind: str, options: dict[str, Any], tmp_path: Path, cache: Path) -> None:
+    model = peft(kind, rank=5, **options)
+    assert torch.equal(logits(model), logits(tiny(kind)))
+    train(model)
+    trained, core = logits(model), Core.from_dict(options)
+    for value in deltas(model).values():
+        core.check(value, 5, "delta")
+        assert int((value != 0).sum()) == core.count(5)
+    model.save_pretrained(tmp_path / "adapter")
+    loaded = PeftModel.from_pretrained(tiny(kind), tmp_path / "adapter").eval()
+    assert torch.equal(logits(loaded), trained)
+    svfit = wrap(tiny(kind), rank=5, store=FactorStore(cache), core=core)
+    svfit.add("default")
+    svfit.activate("default")
+    with torch.no_grad():
+        for name, value in deltas(model).items():
+            svfit.layers[name.removeprefix("base_model.model.")].delta["default"].copy_(value)
+        for name, value in svfit.trainable()["head"]:
+            owner, _, leaf = name.partition(".")
+            value.copy_(model.get_parameter(f"base_model.model.{owner}.modules_to_save.default.{leaf}"))
+    assert torch.equal(logits(svfit.model), trained)
+    assert close(logits(model.merge_and_unload()), trained)
+
+
+def test_a_second_adapter_with_another_core_is_refused_and_changes_nothing() -> None:
+    model = peft("bert", rank=3, core="dense")
+    with pytest.raises(
+        UsageError, match=r"have the core dense, the new one banded \(1 on either side\); all share one"
+    ):
+        model.add_adapter("B", SVFitConfig(task_type="SEQ_CLS", rank=3, core="banded", bands=1))
+    assert list(model.peft_config) == ["default"]
+
+
+def test_weights_of_another_core_are_refused_also_where_their_shape_fits(tmp_path: Path) -> None:
+    peft("bert", rank=3, core="dense").save_pretrained(tmp_path)
+    model = peft("bert", rank=3, core="banded", bands=1)
+    with pytest.raises(InputError, match="the weights are of another core than banded"):
+        model.load_adapter(tmp_path, "default")
+
+
+@pytest.mark.parametrize(
+    "options", [{"core": "round"}, {"core": "banded"}, {"core": "dense", "bands": 2}, {"bands": 1}], ids=str
+)
+def test_a_core_that_can_not_be_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="adapter core"):
+        SVFitConfig(**options)
+
+
+def test_an_adapter_of_a_basis_of_chosen_directions_is_loaded(tmp_path: Path, cache: Path) -> None:
+    chosen = {"bert.encoder.layer.0.output.dense": [0, 3, 4], "bert.encoder.layer.1.output.dense": [2, 7]}
+    svfit = wrap(tiny("bert"), store=FactorStore(cache), directions=chosen)
+    config = SVFitConfig(task_type="SEQ_CLS", basis=svfit.basis.to_dict(), basis_id=svfit.basis.id)
+    model: Any = get_peft_model(tiny("bert"), config).eval()
+    train(model)
+    assert {value.numel() for value in deltas(model).values()} == {3, 2}
+    model.save_pretrained(tmp_path)
+    assert torch.equal(logits(PeftModel.from_pretrained(tiny("bert"), tmp_path).eval()), logits(model))
 
 
 def test_unmerging_restores_the_base_bit_for_bit() -> None:
