@@ -70,7 +70,7 @@ figcaption b{font-weight:620}
 .legend{display:inline-flex;flex-wrap:wrap;gap:.1rem .9rem;align-items:center;font-size:.8rem;color:var(--soft)}
 .key{display:inline-block;width:.9rem;height:.22rem;border-radius:1px;margin-right:.35rem;vertical-align:middle;
   background:currentColor}
-.key.one{color:var(--one)}.key.two{color:var(--two)}.key.faint{color:var(--one);opacity:.4}
+.key.one{color:var(--one)}.key.two{color:var(--two)}.key.grey,.key.noise{color:var(--grey)}.key.faint{color:var(--one);opacity:.4}
 .key.out{height:.8rem;color:var(--line)}
 .scale{width:6.5rem;height:.7rem;border:1px solid var(--line)}
 .plot{display:block;width:100%;height:auto}
@@ -79,7 +79,8 @@ figcaption b{font-weight:620}
 .grid{stroke:var(--line);stroke-width:1}
 .line{fill:none;stroke-width:1.8;stroke-linejoin:round;stroke-linecap:round}
 .line.one,.line.faint{stroke:var(--one)}.line.faint{stroke-width:1;opacity:.38}.line.two{stroke:var(--two)}
-.dot.one,.dot.faint{fill:var(--one)}.dot.two{fill:var(--two)}
+.line.grey{stroke:var(--grey);stroke-width:1.4}.line.noise{stroke:var(--grey);stroke-width:1.2;stroke-dasharray:3 3}
+.dot.one,.dot.faint{fill:var(--one)}.dot.two{fill:var(--two)}.dot.grey{fill:var(--grey)}
 .fill{fill:var(--one)}.fill.two{fill:var(--two)}.fill.grey{fill:var(--grey)}
 .track{fill:var(--line)}
 .bar{display:block;height:.4rem;width:4.5rem;border-radius:.2rem;flex:none}
@@ -131,6 +132,19 @@ section>div:not(.charts,.narrow)>*+*{margin-top:1.6rem}
 section>div:not(.charts,.narrow)>details+details{margin-top:0}
 summary{cursor:pointer;padding:.6rem 0;font-weight:550}
 summary small{font-weight:400}
+.line.k1{stroke:var(--one)}.dot.k1{fill:var(--one)}.key.k1{color:var(--one)}
+.line.k2{stroke:var(--two)}.dot.k2{fill:var(--two)}.key.k2{color:var(--two)}
+.line.k3{stroke:var(--ok)}.dot.k3{fill:var(--ok)}.key.k3{color:var(--ok)}
+.line.k4{stroke:var(--bad)}.dot.k4{fill:var(--bad)}.key.k4{color:var(--bad)}
+.line.k5{stroke:var(--grey)}.dot.k5{fill:var(--grey)}.key.k5{color:var(--grey)}
+.line.k6{stroke:var(--warn)}.dot.k6{fill:var(--warn)}.key.k6{color:var(--warn)}
+.line.k7{stroke:var(--ink)}.dot.k7{fill:var(--ink)}.key.k7{color:var(--ink)}
+.line.k8{stroke:var(--soft)}.dot.k8{fill:var(--soft)}.key.k8{color:var(--soft)}
+ul.findings{list-style:none;padding:0;margin:0;max-width:50rem}
+.findings li{padding:.45rem 0 .45rem 1.7rem;border-bottom:1px solid var(--line);position:relative}
+.findings .mark{position:absolute;left:.1rem;font-weight:650}
+.advice{background:var(--raised);border-radius:.75rem;padding:.9rem 1.1rem;max-width:50rem;margin-top:1.4rem}
+.advice p{margin:.3rem 0}
 footer{padding-block:2rem 3rem;color:var(--soft);font-size:.85rem}
 @media (max-width:56rem){.tiles{grid-template-columns:repeat(2,1fr)}}
 @media (max-width:34rem){

