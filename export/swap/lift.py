@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 
 from export.adapter import Adapter
-from export.basis import Basis, LayerBasis, tensor_sha256
+from export.basis import Basis, Factors, LayerBasis, tensor_sha256
 from export.store import FactorStore
 from serve.errors import InputError
 
@@ -29,8 +29,6 @@ def lift(adapters: Mapping[str, Adapter], store: FactorStore) -> dict[str, Adapt
     for name, adapter in adapters.items():
         if adapter.core.kind != "diagonal":
             raise InputError(f"{name}: only a diagonal adapter can be lifted into another basis, not a {adapter.core}")
-        for _ in store.load(adapter.basis):  # refuses other factors than it was trained on
-            pass
     layers: dict[str, LayerBasis] = {}
     sigma: dict[str, torch.Tensor] = {}
     for layer in _order([list(adapter.basis.layers) for adapter in adapters.values()]):
@@ -41,13 +39,33 @@ def lift(adapters: Mapping[str, Adapter], store: FactorStore) -> dict[str, Adapt
         for name, other in others:
             if other.weight_sha256 != own.weight_sha256:
                 raise InputError(f"{name} and {first} were trained on other base weights: layer {layer} differs")
-        whole = store.get(own.weight_sha256)
-        assert whole is not None  # noqa: S101 (its directions were loaded above)
+        whole = _whole(owners.values(), store)
+        if whole is None:
+            raise InputError(
+                f"no factors of layer {layer} in {store.root} are those that {' and '.join(owners)} were trained on; "
+                "run on the machine that trained them, or set SVFIT_CACHE to its cache"
+            )
         digest = tensor_sha256(whole.U, whole.S, whole.Vh)
         layers[layer] = LayerBasis(own.shape, whole.rank, own.weight_sha256, digest)
         sigma[layer] = whole.S
     basis = Basis(layers)
     return {name: _lifted(adapter, basis, sigma) for name, adapter in adapters.items()}
+
+
+def _whole(owners: Collection[LayerBasis], store: FactorStore) -> Factors | None:
+    """The stored factors of a weight that all of its owners took theirs from: all triplets, else the first ones."""
+    weight = next(iter(owners)).weight_sha256
+    least = 1 + max(layer.places[-1] for layer in owners)
+    part = store.find(weight, least, float("inf"))
+    for found in (store.get(weight), None if part is None else part.factors):
+        if found is not None and found.rank >= least and all(_from(layer, found) for layer in owners):
+            return found
+    return None
+
+
+def _from(layer: LayerBasis, whole: Factors) -> bool:
+    own = layer.of(whole)
+    return tensor_sha256(own.U, own.S, own.Vh) == layer.factors_sha256
 
 
 def _lifted(adapter: Adapter, basis: Basis, sigma: Mapping[str, torch.Tensor]) -> Adapter:

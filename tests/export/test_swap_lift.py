@@ -12,7 +12,7 @@ from export.adapter import Adapter
 from export.basis import Basis, Factors, LayerBasis, tensor_sha256
 from export.core import Core
 from export.fold import weight_change
-from export.store import FactorStore
+from export.store import FactorStore, Stored
 from export.swap.lift import lift, same_directions
 from serve.errors import InputError
 
@@ -39,9 +39,9 @@ def on(store: FactorStore, directions: dict[str, list[int]], seed: int = 0, **pa
     torch.manual_seed(seed)
     layers, delta, sigma = {}, {}, {}
     for name, places in directions.items():
-        full = store.get(key(name))
-        assert full is not None
-        kept = full.take(places)
+        found = store.find(key(name), places[-1] + 1, float("inf"))
+        assert found is not None
+        kept = found.factors.take(places)
         digest = tensor_sha256(kept.U, kept.S, kept.Vh)
         layers[name] = LayerBasis(SHAPES[name], len(places), key(name), digest, tuple(places))
         delta[name], sigma[name] = torch.randn(len(places)), kept.S
@@ -119,8 +119,26 @@ def test_another_decomposition_is_refused(store: FactorStore) -> None:
     adapter, full = on(store, {"a": [1]}), store.get(key("a"))
     assert full is not None
     store.put(key("a"), Factors(-full.U, full.S, -full.Vh))
-    with pytest.raises(InputError, match="another decomposition of the same weight"):
+    with pytest.raises(InputError, match="are those that one were trained on"):
         lift({"one": adapter}, store)
+
+
+def test_adapters_on_the_first_directions_found_by_iteration_are_lifted_to_those(store: FactorStore) -> None:
+    full = store.get(key("a"))
+    assert full is not None
+    part = Factors(-full.U[:, :4].contiguous(), full.S[:4].contiguous(), -full.Vh[:4].contiguous())
+    store.path(key("a")).unlink()
+    store.add(key("a"), Stored(part, 1e-6, 1e-5))
+    one, other = on(store, {"a": [1, 3]}, 1), on(store, {"a": [0]}, 2)
+    for whole in (False, True):
+        if whole:  # which it then isn't taken for
+            store.put(key("a"), full)
+        lifted = lift({"one": one, "other": other}, store)
+        assert lifted["one"].basis.layers["a"].rank == 4
+        torch.testing.assert_close(changes(store, lifted["one"]), changes(store, one), rtol=0, atol=1e-14)
+    mixed = on(store, {"a": [4]})
+    with pytest.raises(InputError, match="are those that one and mixed were trained on"):
+        lift({"one": one, "mixed": mixed}, store)
 
 
 def test_another_core_is_refused(store: FactorStore) -> None:
