@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,12 @@ import torch
 from rich.progress import Progress
 
 from export.store import FactorStore
+from pipeline.config import AdapterSection
 from pipeline.data import Split, profile, render_profile
 from pipeline.model.load import Loaded, load
 from pipeline.stages.context import Context
 from pipeline.stages.onto import Onto, read_onto
+from pipeline.stages.ranks import Ranks, choose, core_of, drop, told, told_of_drop
 from pipeline.svf import SVFit, wrap
 from pipeline.svf.inspect import layer_spectra
 from pipeline.train.fit import Fit, fit
@@ -44,32 +48,40 @@ def finetune(context: Context, folder: Path) -> dict[str, Any]:
     seen = profile(dataset, lambda texts: count_tokens(loaded.tokenizer, texts), length)
     render_profile(seen, context.console)
     onto = read_onto(context)
-    svfit = _wrapped(context, loaded, onto)
+    whole = list(loaded.whole) if config.adapter.head_modules == "auto" else list(config.adapter.head_modules)
 
-    last = output_layer(svfit.model, svfit.whole) if dataset.task == "text-regression" else None
+    last = output_layer(loaded.model, whole) if dataset.task == "text-regression" else None
     scale = Scale.of(dataset.train.labels) if last is not None else None
 
     def rows(split: Split) -> Rows:
         labels = split.labels if scale is None else scale.apply(split.labels)
         return Rows(loaded.tokenizer, split.texts, labels, length)
 
+    train, validation = rows(dataset.train), rows(dataset.validation)
+    ranks = _ranks(context, loaded, whole, train)
+    svfit = _wrapped(context, loaded, whole, onto, ranks)
     checkpoints = _checkpoints(context)
     result = fit(
         svfit,
         loaded.tokenizer,
-        rows(dataset.train),
-        rows(dataset.validation),
+        train,
+        validation,
         task=dataset.task,
         plan=plan(context, metric),
         folder=checkpoints,
         console=context.console,
     )
+    trained = _trained(svfit, onto, ranks)
+    dropped = drop(svfit, NAME, config.adapter.keep, result, validation) if config.adapter.keep < 1 else None
+    if dropped is not None:
+        context.say(told_of_drop(dropped, metric))
     if not result.trainer.is_world_process_zero():
         return {}  # under `accelerate launch`, one process writes
     if scale is not None and last is not None:
         scale.put_into(last)
         result.record["validation"] = [scale.real_units(row) for row in result.record["validation"]]
-    trained = _trained(svfit, onto)
+        dropped = dropped and dropped | {when: scale.real_units(dropped[when]) for when in ("before", "after")}
+    reached = _best(result) if dropped is None else dropped["after"]
     card = {
         "name": config.name,
         "task": dataset.task,
@@ -84,14 +96,20 @@ def finetune(context: Context, folder: Path) -> dict[str, Any]:
         "train_layernorm": config.adapter.train_layernorm,
         "unit": 1.0 if scale is None else max(1.0, abs(scale.mean) + scale.deviation),
         "trained": trained,
-        "metrics": {"validation": _best(result)},
+        "metrics": {"validation": reached},
     }
     svfit.save(folder, NAME, card)
-    _write_records(context, folder, svfit, result, seen, trained)
+    training = {
+        "training": result.record | {"basis": _cost(svfit, ranks)},
+        "trainable": trained,
+        "adapter": _adapter(config.adapter, svfit, ranks, dropped),
+    }
+    write_json(folder / "training.json", training)
+    write_json(folder / "data.json", seen)
     shutil.rmtree(checkpoints, ignore_errors=True)
     return {
         "trained": trained,
-        "validation": _best(result),
+        "validation": reached,
         "basis_id": svfit.basis.id,
         "adapter": str(context.path("adapter")),
     }
@@ -124,14 +142,24 @@ def _check_metric(task: str, metric: str) -> None:
         raise UsageError(f"train.metric: {metric} says nothing about {task}; available: {', '.join(fitting)}")
 
 
-def _wrapped(context: Context, loaded: Loaded, onto: Onto | None) -> SVFit:
+def _ranks(context: Context, loaded: Loaded, whole: list[str], train: Rows) -> Ranks | None:
+    config = context.config
+    if config.adapter.rank != "auto":
+        return None
+    with _progress(context) as step:
+        ranks = choose(loaded, whole, config.adapter, config.train, context.dataset.task, train, step)
+    context.say(f"ranks: {told(ranks.record)}")
+    return ranks
+
+
+def _wrapped(context: Context, loaded: Loaded, whole: list[str], onto: Onto | None, ranks: Ranks | None) -> SVFit:
     adapter = context.config.adapter
-    whole = list(loaded.whole) if adapter.head_modules == "auto" else list(adapter.head_modules)
-    with Progress(console=context.console, transient=True, disable=not context.console.is_terminal) as progress:
-        task = progress.add_task("singular values")
+    with _progress(context) as step:
         svfit = wrap(
             loaded.model,
-            rank=adapter.rank,
+            rank=adapter.rank if ranks is None else "full",
+            core=core_of(adapter),
+            directions=None if ranks is None else ranks.chosen,
             targets=adapter.targets,
             whole=whole,
             train_bias=adapter.train_bias,
@@ -139,20 +167,33 @@ def _wrapped(context: Context, loaded: Loaded, onto: Onto | None) -> SVFit:
             store=FactorStore(),
             basis=None if onto is None else onto.basis,
             factors=None if onto is None else onto.factors,
-            progress=lambda done, total, _: progress.update(task, completed=done, total=total),
+            progress=step,
         )
     svfit.add(NAME)
     svfit.activate(NAME)
-    found = svfit.found
+    cost = _cost(svfit, ranks)
     if onto is not None:
         svfit.restrict(NAME, onto.kept)
         carried = sum(len(places) for places in onto.kept.values())
         context.say(f"basis {svfit.basis.id[:12]}: from {adapter.onto}, which carries {carried:,} directions")
-    elif found.computed:
-        context.say(f"basis {svfit.basis.id[:12]}: {found.computed} weights decomposed in {found.seconds:.1f} s")
-    else:
+    elif cost["cached"]:
         context.say(f"basis {svfit.basis.id[:12]}: found in the cache, no SVD computed")
+    else:
+        context.say(f"basis {svfit.basis.id[:12]}: weights decomposed in {cost['seconds']:.1f} s")
     return svfit
+
+
+@contextmanager
+def _progress(context: Context) -> Iterator[Callable[[int, int, str], None]]:
+    with Progress(console=context.console, transient=True, disable=not context.console.is_terminal) as bar:
+        task = bar.add_task("singular values")
+        yield lambda done, total, _: bar.update(task, completed=done, total=total)
+
+
+def _cost(svfit: SVFit, ranks: Ranks | None) -> dict[str, Any]:
+    """What the decomposition took: that of the choice of ranks, where there was one, as it came first."""
+    found = svfit.found if ranks is None else ranks
+    return {"seconds": found.seconds, "cached": not found.computed}
 
 
 def _checkpoints(context: Context) -> Path:
@@ -162,15 +203,18 @@ def _checkpoints(context: Context) -> Path:
     return context.folder / f".checkpoints-{key[:16]}"
 
 
-def _trained(svfit: SVFit, onto: Onto | None) -> dict[str, int]:
-    groups = svfit.trainable()
-    counts = {kind: sum(value.numel() for _, value in group) for kind, group in groups.items()}
+def _trained(svfit: SVFit, onto: Onto | None, ranks: Ranks | None) -> dict[str, int]:
+    """Values trained, and what LoRA of rank 8 and full fine-tuning would on all layers that were there to choose."""
+    adapter = sum(svfit.core.count(layer.rank) for layer in svfit.basis.layers.values())
     if onto is not None:
-        counts["adapter"] = sum(len(places) for places in onto.kept.values())
-    shapes = [layer.shape for layer in svfit.basis.layers.values()]
-    counts["lora_r8"] = sum(8 * (out + inp) for out, inp in shapes)
-    counts["full"] = sum(out * inp for out, inp in shapes)
-    return counts
+        adapter = sum(len(places) for places in onto.kept.values())
+    shapes = [layer.shape for layer in svfit.basis.layers.values()] if ranks is None else ranks.shapes
+    return {
+        "adapter": adapter,
+        "head": sum(value.numel() for _, value in svfit.trainable()["head"]),
+        "lora_r8": sum(8 * (out + inp) for out, inp in shapes),
+        "full": sum(out * inp for out, inp in shapes),
+    }
 
 
 def _best(result: Fit) -> dict[str, float]:
@@ -181,20 +225,16 @@ def _best(result: Fit) -> dict[str, float]:
     return {key: value for key, value in row.items() if key not in ("step", "epoch", "seconds")}
 
 
-def _write_records(
-    context: Context, folder: Path, svfit: SVFit, result: Fit, seen: dict[str, Any], trained: dict[str, int]
-) -> None:
-    found = svfit.found
+def _adapter(
+    section: AdapterSection, svfit: SVFit, ranks: Ranks | None, dropped: dict[str, Any] | None
+) -> dict[str, Any]:
     adapter = svfit.export(NAME)
-    training = {
-        "training": result.record | {"basis": {"seconds": found.seconds, "cached": not found.computed}},
-        "trainable": trained,
-        "adapter": {
-            "rank": context.config.adapter.rank,
-            "basis_id": svfit.basis.id,
-            "values": svfit.basis.size,
-            "layers": layer_spectra(adapter, found.spectra),
-        },
+    return {
+        "rank": section.rank,
+        "core": str(adapter.core),
+        "basis_id": adapter.basis.id,
+        "values": adapter.size,
+        **({} if ranks is None else {"chosen": ranks.record}),
+        **({} if dropped is None else {"dropped": dropped}),
+        "layers": layer_spectra(adapter, svfit.found.spectra),
     }
-    write_json(folder / "training.json", training)
-    write_json(folder / "data.json", seen)

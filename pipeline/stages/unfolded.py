@@ -31,6 +31,7 @@ def with_adapter(context: Context, adapter: Adapter) -> tuple[Loaded, SVFit]:
         train_bias=card["train_bias"],
         train_layernorm=card["train_layernorm"],
         store=FactorStore(),
+        core=adapter.core,
         basis=adapter.basis,
         factors=None if onto is None else onto.factors,
     )
