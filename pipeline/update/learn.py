@@ -8,8 +8,6 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from export.adapter import Adapter
 from pipeline.data import Split
 from pipeline.model.load import Loaded
@@ -87,9 +85,6 @@ def plan_of(parent: Parent, rows: UpdateRows, wish: Wish, seed: int) -> Plan:
 def learn(parent: Parent, now: Opened, rows: UpdateRows, how: Plan) -> tuple[Fit, float]:
     """Train in place; gives the record, and the unit of the answers (1 for classes)."""
     card = parent.adapter.card
-    threads = parent.context.config.train.threads
-    if threads:
-        torch.set_num_threads(threads)
     last = output_layer(now.svfit.model, now.svfit.whole) if parent.task == "text-regression" else None
     known = rows.train.labels if rows.dataset is None else rows.dataset.train.labels
     scale = Scale.of(known) if last is not None else None

@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import numpy as np
+import torch
 from rich.console import Console
 
 from pipeline.data.wording import listed
@@ -36,11 +37,15 @@ def update(wish: Wish, console: Console) -> dict[str, Any]:
         if rows.old is None and wish.max_forget is not None:
             raise UsageError("--max-forget needs old validation rows to measure on: --validation FILE")
         _tell(parent, rows, console)
+        if parent.context.config.train.threads:
+            torch.set_num_threads(parent.context.config.train.threads)
         now = opened(parent, with_labels(parent.context, parent.adapter, rows.labels, seed))
         if now.dropped > 0.01:
             console.print(
                 f"! {100 * now.dropped:.1f} % of what it had learned lies on directions that "
-                f"{parent.context.config.adapter.onto} doesn't carry, and is left out"
+                f"{parent.context.config.adapter.onto} doesn't carry, and is left out",
+                markup=False,
+                soft_wrap=True,
             )
         made, document = _learned(parent, now, rows, wish, seed, console)
         document["refused"] = _refusal(document, wish)
@@ -57,11 +62,11 @@ def _learned(
     meter = Meter(now.loaded.model, now.loaded.tokenizer, parent.task, parent.adapter.card["max_length"], metric)
     known = [rows.labels.index(label) for label in parent.labels] if rows.labels else None
     splits = {"old": rows.old, "new": rows.held_out}
-    console.print(f"measuring {parent.folder} before")
+    console.print(f"measuring {parent.folder}", markup=False)
     before = {name: meter.logits(split, known) for name, split in splits.items() if split is not None}
     how = plan_of(parent, rows, wish, seed)
     found, unit = learn(parent, now, rows, how)
-    console.print("measuring after")
+    console.print("measuring again")
     after = {name: meter.logits(split) for name, split in splits.items() if split is not None}
     metrics: dict[str, Any] = {}
     for name, split in splits.items():
@@ -110,17 +115,27 @@ def _learned(
 
 
 def _tell(parent: Parent, rows: UpdateRows, console: Console) -> None:
+    """What the person should know before anything is trained."""
+    said = []
     if rows.added:
-        console.print(
-            f"! {len(rows.added)} new {'label' if len(rows.added) == 1 else 'labels'}: {listed(rows.added)}; "
-            f"the head grows from {len(parent.labels)} to {len(rows.labels)}"
-        )
+        many = f"{len(rows.added)} new {'label' if len(rows.added) == 1 else 'labels'}"
+        said.append(f"{many}: {listed(rows.added)}; the head grows from {len(parent.labels)} to {len(rows.labels)}")
+    spelled = {label.casefold(): label for label in parent.labels}
+    for label in rows.added:
+        if label.casefold() in spelled:
+            said.append(
+                f"the new label {label} is the known {spelled[label.casefold()]} spelled otherwise; on purpose?"
+            )
     if rows.known_already:
-        console.print(f"! {rows.known_already} of the new rows are among the old validation or test rows: left out")
+        said.append(f"{rows.known_already} of the new rows are among the old validation or test rows: left out")
     if rows.old is None:
-        console.print("! no old validation rows: what it forgets isn't measured; name them with --validation FILE")
+        own = parent.folder.resolve().parent
+        run = f"name its run, {own}, or " if parent.run is None and (own / "config.json").is_file() else ""
+        said.append(f"what it forgets isn't measured: {run}name old validation rows with --validation FILE")
     if rows.replay is None:
-        console.print("! no old rows are mixed in; it keeps more of what it knew with --replay")
+        said.append("no old rows are mixed in; with --replay it keeps more of what it knew")
+    for line in said:
+        console.print(f"! {line}", markup=False, soft_wrap=True)
 
 
 def _refusal(document: dict[str, Any], wish: Wish) -> str | None:
