@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import tempfile
 import time
@@ -26,8 +27,10 @@ from pipeline.svf.targets import find_targets
 from pipeline.train.fit import Fit, fit, make_trainer
 from pipeline.train.plan import Plan
 from serve.errors import InputError
+from serve.files import write_json
 
 TRAINED = "trained.safetensors"
+FORM = "form.json"
 PLAIN = Plan()
 Tell = Callable[[int, int], None]
 """Told the batches trained on so far, and how many there will be."""
@@ -74,6 +77,8 @@ def train(
         found = _fit(problem, cell, plan, chosen, tuned, loaded, tell)
         record, counts = found.record, chosen.count(tuned)
         validation, epoch = _reached(found)
+    if chosen.form is not None:
+        write_json(folder / FORM, chosen.form(tuned))
     save_file(found.trainer.trained(), str(folder / TRAINED))
     return {
         **dataclasses.asdict(cell),
@@ -96,7 +101,7 @@ def test(
 ) -> dict[str, float]:
     """Every metric on the test rows of what `train` left in `folder`; `plan` says on which device."""
     with quiet_libraries():
-        loaded, _, tuned = _prepare(problem, cell, chosen or method(cell.method))
+        loaded, _, tuned = _prepare(problem, cell, chosen or method(cell.method), folder / FORM)
         rows = problem.rows("test", loaded)
         own = dataclasses.replace(plan, seed=cell.seed, metric=problem.metric, checkpoint=False, class_weights=False)
         with tempfile.TemporaryDirectory() as scratch:
@@ -122,10 +127,16 @@ def lora_values(loaded: Loaded, targets: Targets) -> dict[str, int]:
     return {"lora": sum(8 * sum(shape) for shape in shapes), "full": sum(math.prod(shape) for shape in shapes)}
 
 
-def _prepare(problem: Problem, cell: Cell, chosen: Method) -> tuple[Loaded, dict[str, int], Any]:
+def _prepare(
+    problem: Problem, cell: Cell, chosen: Method, form: Path | None = None
+) -> tuple[Loaded, dict[str, int], Any]:
+    """With `form`, to the form that a training left there, if it chose any."""
     set_seed(cell.seed)
     loaded = problem.model()
-    return loaded, lora_values(loaded, chosen.targets), chosen.prepare(loaded)
+    values = lora_values(loaded, chosen.targets)
+    if form is None or chosen.again is None:
+        return loaded, values, chosen.prepare(loaded)
+    return loaded, values, chosen.again(loaded, json.loads(form.read_text("utf-8")))
 
 
 def _fit(problem: Problem, cell: Cell, plan: Plan, chosen: Method, tuned: Any, loaded: Loaded, tell: Tell) -> Fit:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Literal, TypedDict
 
-KIND = "comparison"
-
 
 class Price(TypedDict):
     """What an hour of this machine costs, as the person said."""

@@ -49,6 +49,10 @@ class Method:
     """Trained values of adapter and head, where they aren't the sizes of the two groups of parameters."""
     targets: Targets = "all-linear"
     """The layers that it adapts, or would if it adapted any."""
+    form: Callable[[Any], dict[str, Any]] | None = None
+    """What `prepare` chose by measuring, for JSON; None for a method that chooses nothing."""
+    again: Callable[[Loaded, dict[str, Any]], Any] | None = None
+    """`prepare` once more, to a form that it chose before."""
 
     def rates(self, count: int) -> list[float]:
         """`count` learning rates around the middle one, each `√10` times the one before, to two digits."""

@@ -46,3 +46,11 @@ def trained(svfit: SVFit) -> dict[str, int]:
     head = sum(value.numel() for _, value in head_of(svfit.model, svfit.whole))
     beside = sum(value.numel() for _, value in svfit.trainable()["head"]) - head
     return {"adapter": core + beside, "head": head}
+
+
+def directions(svfit: SVFit) -> dict[str, list[int]]:
+    """The singular triplets of each layer that are trained; layers that stay plain are not in it."""
+    return {
+        name: list(range(layer.rank) if layer.directions is None else layer.directions)
+        for name, layer in svfit.basis.layers.items()
+    }
