@@ -140,7 +140,7 @@ def _rounded(value: float | None) -> str:
 
 
 def _whole_share(value: float | None) -> str:
-    return "–" if value is None else f"{value:.0%}"
+    return "–" if value is None else f"{round(100 * value)}%"
 
 
 def _share(value: float | None) -> str:

@@ -59,7 +59,8 @@ def header(document: Document) -> Html:
         f" {count(document.get('directions'))} singular values. Its assumption, measured:"
     )
     name = el("h1", isolate(words(document.get("name")) or "Model"))
-    verdict = el("p", said + (f" at r = {compared}" if compared else ""), cls=f"verdict {cls}")
+    full = max((int(number(layer.get("count")) or 0) for layer in mappings(document.get("layers"))), default=0)
+    verdict = el("p", said + (f" at r = {compared} of {full:,}" if compared else ""), cls=f"verdict {cls}")
     return el("header", el("p", "svfit inspect", cls="eyebrow"), name, el("p", lead, cls="lead"), verdict)
 
 
@@ -73,13 +74,13 @@ def tiles(document: Document) -> Html:
     ninety = [(number(at(each, "rank_for", "0.9")), number(each.get("count"))) for each in layers]
     part = sum(a for a, b in ninety if a and b), sum(b for a, b in ninety if a and b)
     first = mapping(next(iter(mappings(document.get("costs"))), None))
-    lora = f"{percent(first.get('share'))} of LoRA, r = 8, at rank {words(document.get('rank'))}"
+    lora = f"{percent(first.get('share'))} of LoRA, r = 8, {at_rank(document)}"
     return el(
         "dl",
         tile("Recommended rank", words(at(document, "guidance", "rank")) or MISSING, "adapter.rank"),
         tile(
             "Outputs kept",
-            percent(kept, 0),
+            whole_percent(kept),
             f"with the top {compared} directions of every weight" if compared else "not measured",
         ),
         tile(
@@ -99,7 +100,9 @@ def guidance(document: Document) -> Html | None:
     for finding in mappings(told.get("findings")):
         holds = finding.get("holds")
         cls, mark = MARKS[holds if isinstance(holds, bool) else None]
-        rows.append(el("li", el("span", mark, cls=f"mark {cls}", aria_hidden="true"), isolate(words(finding["text"]))))
+        rows.append(
+            el("li", el("span", mark, cls=f"mark {cls}", aria_hidden="true"), el("bdi", words(finding.get("text"))))
+        )
     by_kind = ", ".join(f"{kind} {rank}" for kind, rank in mapping(told.get("rank_by_kind")).items())
     advice = el(
         "div",
@@ -110,6 +113,12 @@ def guidance(document: Document) -> Html | None:
     )
     note = el("p", "✓ speaks for the method's assumption, ✕ against it, · for neither.", cls="small")
     return el("div", el("ul", *rows, cls="findings"), note, advice)
+
+
+def at_rank(document: Document) -> str:
+    """The rank that the spectra were looked at with."""
+    rank = words(document.get("rank"))
+    return "at full rank" if rank == "full" else f"at rank {rank}"
 
 
 def setting(rank: Any) -> str:
@@ -156,22 +165,22 @@ def outputs(document: Document) -> Html | None:
 def cut_cell(measured: Document, group: str, rank: str) -> Html | str:
     """Kept with the top r; with as many by lot below, where that was measured."""
     chance = kept_of(measured, group, rank, "random")
-    below = el("small", f"{percent(chance, 0)} by lot") if chance is not None else None
-    return join([signed(percent(kept_of(measured, group, rank, "top"), 0)), below])
+    below = el("small", f"{whole_percent(chance)} by lot") if chance is not None else None
+    return join([whole_percent(kept_of(measured, group, rank, "top")), below])
 
 
-def signed(written: str) -> str:
-    """A true minus."""
-    return written.replace("-", "−")
+def whole_percent(value: float | None) -> str:
+    """A share without decimals, with a true minus and no minus zero."""
+    return MISSING if value is None else f"{round(100 * value)}%".replace("-", "−")
 
 
 def cut_chart(measured: Document, ranks: Sequence[str]) -> Html | None:
     """Kept against rank for the whole model, three ways to choose."""
     lines = [Series(name, points(measured, "all", ranks, way), cls, dots=True) for way, cls, name in CURVES]
     desc = "; ".join(
-        f"{line.name}: " + ", ".join(f"{x:.0f} keeps {percent(y, 0)}" for x, y in line.points) for line in lines
+        f"{line.name}: " + ", ".join(f"{x:.0f} keeps {whole_percent(y)}" for x, y in line.points) for line in lines
     )
-    return line_chart("Whole model cut to r directions", desc, lines, "rank r", lambda y: signed(percent(y, 0)))
+    return line_chart("Whole model cut to r directions", desc, lines, "rank r", whole_percent)
 
 
 def kind_chart(measured: Document, ranks: Sequence[str], groups: Document) -> Html | None:
@@ -183,9 +192,7 @@ def kind_chart(measured: Document, ranks: Sequence[str], groups: Document) -> Ht
         Series(kind, points(measured, kind, ranks, "top"), cls, dots=True)
         for kind, cls in zip(kinds, SHADES, strict=False)
     ]
-    return line_chart(
-        "One kind cut at a time", "Kept with the top r.", lines, "rank r", lambda y: signed(percent(y, 0))
-    )
+    return line_chart("One kind cut at a time", "Kept with the top r.", lines, "rank r", whole_percent)
 
 
 SHADES = ("k1", "k2", "k3", "k4", "k5", "k6", "k7", "k8")
@@ -214,12 +221,12 @@ def cost(document: Document) -> Html | None:
         [
             words(row.get("core")),
             count(row.get("values")),
-            percent(row.get("share")),
+            percent(row.get("share"), 0 if (number(row.get("share")) or 0) >= 1 else 1),
             f"r ≤ {count(row.get('fits'))}" if number(row.get("fits")) else MISSING,
         ]
         for row in mappings(document.get("costs"))
     ]
-    caption = f"Trained values at rank {words(document.get('rank'))}"
+    caption = f"Trained values {at_rank(document)}"
     return table(caption, ["Core", "Values", "Of LoRA r=8", "Fits 1/16 with"], rows, cls="compact") if rows else None
 
 
@@ -231,6 +238,7 @@ def measured_how(document: Document) -> Html | None:
             ("Base sha256", code(document.get("sha256"))),
             ("Basis", code(document.get("basis_id"))),
             ("Pooling", words(document.get("pooling"))),
+            ("Found by iteration", plural(found, "weight") if (found := number(document.get("randomized"))) else ""),
             ("Decomposed now", plural(document.get("computed"), "weight")),
             ("Outputs compared in", duration(seconds) if number(seconds) is not None else ""),
         ]

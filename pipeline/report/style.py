@@ -137,8 +137,8 @@ summary small{font-weight:400}
 .line.k3{stroke:var(--ok)}.dot.k3{fill:var(--ok)}.key.k3{color:var(--ok)}
 .line.k4{stroke:var(--bad)}.dot.k4{fill:var(--bad)}.key.k4{color:var(--bad)}
 .line.k5{stroke:var(--grey)}.dot.k5{fill:var(--grey)}.key.k5{color:var(--grey)}
-.line.k6{stroke:var(--warn)}.dot.k6{fill:var(--warn)}.key.k6{color:var(--warn)}
-.line.k7{stroke:var(--ink)}.dot.k7{fill:var(--ink)}.key.k7{color:var(--ink)}
+.line.k6{stroke:var(--ink)}.dot.k6{fill:var(--ink)}.key.k6{color:var(--ink)}
+.line.k7{stroke:var(--warn)}.dot.k7{fill:var(--warn)}.key.k7{color:var(--warn)}
 .line.k8{stroke:var(--soft)}.dot.k8{fill:var(--soft)}.key.k8{color:var(--soft)}
 ul.findings{list-style:none;padding:0;margin:0;max-width:50rem}
 .findings li{padding:.45rem 0 .45rem 1.7rem;border-bottom:1px solid var(--line);position:relative}

@@ -77,14 +77,16 @@ def _finding(text: str, holds: bool | None = None, about: str = "") -> dict[str,
 
 
 def _energy(layers: Sequence[Document]) -> dict[str, Any]:
-    rows = [row for row in layers if "0.9" in row["rank_for"]]
+    rows = [row for row in layers if row["rank_for"]["0.9"]]
     if not rows:
         return _finding(
             "Only the largest singular values of these weights are known, so no rank for 90% of the energy.",
             about="energy",
         )
     full = sum(row["count"] for row in rows)
-    nine, ninety_nine = (sum(row["rank_for"][share] for row in rows) / full for share in ("0.9", "0.99"))
+    nine, ninety_nine = (
+        sum(row["rank_for"][share] or row["count"] for row in rows) / full for share in ("0.9", "0.99")
+    )
     noise = sum(row["random"]["rank_for"]["0.9"] for row in rows) / full
     text = (
         f"90% of the energy takes {nine:.0%} of the directions, 99% takes {ninety_nine:.0%}. "
@@ -95,6 +97,8 @@ def _energy(layers: Sequence[Document]) -> dict[str, Any]:
 
 def _flat(layers: Sequence[Document]) -> list[dict[str, Any]]:
     flat = [row for row in layers if row["flat"]]
+    if any(row["flat"] is None for row in layers):
+        return []
     if not flat:
         return [_finding("No spectrum is flat: each falls clearly faster than a random matrix's.", True, "flat")]
     kinds: dict[str, int] = {}
@@ -122,7 +126,7 @@ def _verdict(kept: float | None) -> str | None:
 
 
 def _share(value: float | None) -> str:
-    return "–" if value is None else f"{value:.0%}".replace("-", "−")
+    return "–" if value is None else f"{round(100 * value)}%".replace("-", "−")
 
 
 def _whole(outputs: Document, at: str) -> dict[str, Any]:
@@ -227,10 +231,8 @@ def _cost(document: Document) -> dict[str, Any]:
     told = [
         f"{row['core']} {row['values']:,} ({row['share']:.1%}; r ≤ {row['fits']} fits 1/{PART})" for row in rows[:-1]
     ]
-    rank = document["rank"]
-    return _finding(
-        f"Trained values at rank {rank}, beside LoRA r={LORA_RANK}'s {rows[-1]['values']:,}: {'; '.join(told)}."
-    )
+    rank = "at full rank" if document["rank"] == "full" else f"at rank {document['rank']}"
+    return _finding(f"Trained values {rank}, beside LoRA r={LORA_RANK}'s {rows[-1]['values']:,}: {'; '.join(told)}.")
 
 
 def _caution(outputs: Document | None) -> dict[str, Any]:

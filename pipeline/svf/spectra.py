@@ -17,6 +17,7 @@ from pipeline.svf.guidance import FLAT, costs, guide
 from pipeline.svf.inspect import named, sample_index
 from pipeline.svf.layer import oriented_weight
 from pipeline.svf.noise import random_spectrum
+from pipeline.svf.randomized import TOLERANCE
 from pipeline.svf.rank import RankSpec, choose_rank, effective_rank, energy_share
 from pipeline.svf.targets import find_targets
 
@@ -53,7 +54,7 @@ def inspect_model(
             "kind": kind_of(name),
             "shape": list(layer.shape),
             "rank": layer.rank,
-            **spectrum(found.spectra[name], layer.rank, layer.shape),
+            **spectrum(found.spectra[name], layer.rank, layer.shape, found.energy[name]),
         }
         for name, layer in described.items()
     ]
@@ -73,6 +74,8 @@ def inspect_model(
         "lora": priced[-1]["values"],
         "computed": found.computed,
         "seconds": found.seconds,
+        "randomized": found.randomized,
+        "residual": found.residual,
         "cache": str(store.root),
         "layers": rows,
         "costs": priced,
@@ -94,14 +97,17 @@ def _outputs(
     weights = {name: oriented_weight(modules[name]).detach() for name in found.basis.layers}
     factors: dict[str, Factors] = {}
     for name, layer in found.basis.layers.items():
-        kept = store.get(layer.weight_sha256)
+        kept = store.find(layer.weight_sha256, found.spectra[name].numel(), TOLERANCE)
         assert kept is not None  # noqa: S101 (decompose has just put it there)
-        factors[name] = kept
-    counts = [part.rank for part in factors.values()]
-    tried = ranks_for(counts)
-    ranks = {str(each): dict.fromkeys(factors, each) for each in tried}
+        factors[name] = kept.factors
+    counts = [min(layer.shape) for layer in found.basis.layers.values()]
+    known = min(
+        (part.rank for part, count in zip(factors.values(), counts, strict=True) if part.rank < count), default=0
+    )
+    tried = [each for each in ranks_for(counts) if not known or each <= known]
     quarter = max(set(counts), key=counts.count) // 4
-    compared = [str(quarter if quarter in tried else tried[0])] if tried else []
+    ranks = {str(each): dict.fromkeys(factors, each) for each in tried}
+    compared = [str(quarter if quarter in tried else tried[-1])] if tried else []
     if rank != "full":
         ranks[str(rank)] = {name: layer.rank for name, layer in found.basis.layers.items()}
         compared.append(str(rank))
@@ -110,34 +116,52 @@ def _outputs(
     return {**measured, "compared": compared[0]}
 
 
-def spectrum(S: torch.Tensor, rank: int, shape: tuple[int, int], points: int = 64) -> dict[str, Any]:
-    """What a weight's singular values `S (n,)`, descending, say: largest, median, smallest, and where the energy is.
+def spectrum(
+    S: torch.Tensor, rank: int, shape: tuple[int, int], energy: float | None = None, points: int = 64
+) -> dict[str, Any]:
+    """What a weight's singular values `S (known,)`, descending, say: largest, median, smallest, where the energy is.
 
+    `energy` is the sum of all squares, also of those beyond the known; what would need these is None.
     `captured` is the share of the energy at `rank`, `energy` at a few ranks, `rank_for` the ranks that hold a share;
     `random` the same of a matrix of this `shape (out, in)` without structure, its `spectrum` scaled to as much energy.
     `flat` is a spectrum that takes nearly as many directions as that one for 90% of its energy.
     """
-    values, noise = S.double(), random_spectrum(shape)
-    noise = noise * (values.norm() / noise.norm())
+    values, noise, count = S.double(), random_spectrum(shape), min(shape)
+    complete = S.numel() == count
+    total = float(values.square().sum()) if complete or energy is None else energy
+    noise = noise * (total**0.5 / float(noise.norm()))
     index = sample_index(S.numel(), points)
-    found, random = _shape_of(values, rank), _shape_of(noise, rank)
+    found, random = _shares(values, rank, count, total), _shares(noise, rank, count, total)
+    least = found["rank_for"]["0.9"] or S.numel() + 1
     return {
-        "count": S.numel(),
+        "count": count,
+        "known": S.numel(),
         "max": float(values[0]),
-        "median": float(values.median()),
-        "min": float(values[-1]),
+        "median": float(values.median()) if complete else None,
+        "min": float(values[-1]) if complete else None,
         **found,
         "random": {**random, "spectrum": noise[index].tolist()},
-        "flat": found["rank_for"]["0.9"] >= FLAT * random["rank_for"]["0.9"],
+        "flat": True if least >= FLAT * random["rank_for"]["0.9"] else False if found["rank_for"]["0.9"] else None,
         "index": index,
         "spectrum": values[index].tolist(),
     }
 
 
-def _shape_of(S: torch.Tensor, rank: int) -> dict[str, Any]:
+def _shares(S: torch.Tensor, rank: int, count: int, total: float) -> dict[str, Any]:
+    complete = S.numel() == count
+    below = S.square().cumsum(0)
+
+    def share(r: int) -> float:
+        return (float(below[r - 1]) / total if total else 1.0) if not complete else energy_share(S, r)
+
+    def needed(part: float) -> int | None:
+        if complete:
+            return choose_rank(part, "", S)
+        return int((below < part * total).sum()) + 1 if float(below[-1]) >= part * total else None
+
     return {
-        "captured": energy_share(S, rank),
-        "effective_rank": effective_rank(S),
-        "energy": {str(r): energy_share(S, r) for r in RANKS if r < S.numel()},
-        "rank_for": {str(share): choose_rank(share, "", S) for share in SHARES},
+        "captured": share(rank),
+        "effective_rank": effective_rank(S) if complete else None,
+        "energy": {str(r): share(r) for r in RANKS if r < count and r <= S.numel()},
+        "rank_for": {str(part): needed(part) for part in SHARES},
     }
