@@ -7,12 +7,13 @@ from typing import Self
 
 import torch
 from torch import nn
-from torch.nn import functional
 from transformers.pytorch_utils import Conv1D
 
 from export.basis import Factors
 from export.core import DIAGONAL, Core
 from export.fold import fold_weight
+from pipeline.svf.plan import cheapest_plan
+from pipeline.svf.product import product
 from serve.errors import InputError
 
 
@@ -26,23 +27,6 @@ def oriented_weight(module: nn.Module) -> torch.Tensor:
     weight = module.weight
     assert isinstance(weight, torch.Tensor)  # noqa: S101 (narrowing for the type checker)
     return weight.T if isinstance(module, Conv1D) else weight
-
-
-def cheapest_form(tokens: int, out: int, inp: int, rank: int, *, complete: bool = True) -> str:
-    """Which form of the layer takes the fewest multiply-adds for a forward and a backward pass.
-
-    - `bypass`: `W x + U (delta ∘ (Vh x))`: `2·T·out·in + 2·T·r·(out + in)`
-    - `formed`: `W' = W + U diag(delta) Vh` once, whatever `T` is: `3·T·out·in + 2·out·in·r`
-    - `factored` (`complete` factors of full rank only, where `W = U diag(S) Vh`): `U ((S + delta) ∘ (Vh x))`:
-      `2·T·r·(out + in)`
-    """
-    costs = {
-        "bypass": 2 * tokens * (out * inp + rank * (out + inp)),
-        "formed": 3 * tokens * out * inp + 2 * out * inp * rank,
-    }
-    if complete and rank == min(out, inp):
-        costs["factored"] = 2 * tokens * rank * (out + inp)
-    return min(costs, key=lambda form: costs[form])
 
 
 class SVFLinear(nn.Module):
@@ -114,19 +98,23 @@ class SVFLinear(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.active is None or self.folded is not None:
             return self.base(x)  # type: ignore[no-any-return]
-        core, delta = self.core, self.delta[self.active]
-        weight, bias = oriented_weight(self.base), self.bias
-        tokens = x.numel() // max(1, self.in_features)
-        form = cheapest_form(tokens, self.out_features, self.in_features, self.S.numel(), complete=self.complete)
-        dtype = weight.dtype
-        if form == "formed":
-            return functional.linear(x, weight + (core.apply(core.transposed(delta), self.U) @ self.Vh).to(dtype), bias)
-        U, Vh = self.U.to(dtype), self.Vh.to(dtype)
-        inner = functional.linear(x, Vh)
-        turned = core.apply(delta, inner.to(torch.promote_types(inner.dtype, delta.dtype)))
-        if form == "factored":
-            return functional.linear((inner * self.S + turned).to(inner.dtype), U, bias)
-        return functional.linear(x, weight, bias) + functional.linear(turned.to(inner.dtype), U)
+        weight, values = oriented_weight(self.base), self.delta[self.active]
+        graded = torch.is_grad_enabled()
+        plan = cheapest_plan(
+            x.numel() // max(1, self.in_features),
+            self.out_features,
+            self.in_features,
+            self.S.numel(),
+            self.core,
+            complete=self.complete and not weight.requires_grad,
+            into_x=graded and x.requires_grad,
+            into_values=graded and values.requires_grad,
+        )
+        device, dtype = x.device.type, x.dtype
+        if torch.is_autocast_enabled(device) and dtype != torch.float64:
+            dtype = torch.get_autocast_dtype(device)
+        with torch.autocast(device, enabled=False):
+            return product(x, weight, self.bias, values, self.factors, self.core, plan, dtype)
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Self:
         """`model.half()` casts the base; the factors and every delta move with it but stay float32."""

@@ -13,8 +13,10 @@ from transformers.pytorch_utils import Conv1D
 
 import pipeline.svf.layer as layer_module
 from export.basis import Factors
+from export.core import DIAGONAL
 from pipeline.svf.decompose import decompose_weight
-from pipeline.svf.layer import SVFLinear, cheapest_form, is_linear, oriented_weight
+from pipeline.svf.layer import SVFLinear, is_linear, oriented_weight
+from pipeline.svf.plan import Plan
 from serve.errors import InputError
 
 FORMS = ("bypass", "formed", "factored")
@@ -35,7 +37,7 @@ def make(kind: str, out: int, inp: int, rank: int, *, bias: bool = True, seed: i
 
 
 def force(monkeypatch: pytest.MonkeyPatch, form: str) -> None:
-    monkeypatch.setattr(layer_module, "cheapest_form", lambda *_, **__: form)
+    monkeypatch.setattr(layer_module, "cheapest_plan", lambda *_, **__: Plan(form, "inner", form))
 
 
 def answers(made: SVFLinear, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -121,36 +123,18 @@ def test_without_an_active_adapter_the_layer_is_its_base() -> None:
     assert torch.equal(made(x), made.base(x))
 
 
-@given(st.integers(1, 10_000), st.integers(1, 2000), st.integers(1, 2000), st.floats(0, 1))
-def test_the_chosen_form_costs_least(tokens: int, out: int, inp: int, share: float) -> None:
-    rank = max(1, int(share * min(out, inp)))
-    T, weight, directions = tokens, out * inp, rank * (out + inp)
-    costs = {  # forward and backward: y and dx; y, dx and dW; the form and its derivative
-        "bypass": (T * weight + T * directions) * 2,
-        "formed": T * weight * 3 + 2 * weight * rank,
-    }
-    if rank == min(out, inp):
-        costs["factored"] = 2 * T * directions
-    assert costs[cheapest_form(tokens, out, inp, rank)] == min(costs.values())
-
-
-def test_the_count_decides_as_it_should() -> None:
-    assert cheapest_form(1, 768, 768, 64) == "bypass"
-    assert cheapest_form(32 * 128, 768, 768, 768) == "formed"
-    assert cheapest_form(16, 384, 384, 384) == "factored"
-
-
 def test_the_tokens_of_all_leading_dimensions_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
 
-    def note(*counts: int, complete: bool) -> str:
-        assert complete
-        seen.append(counts)
-        return "bypass"
+    def note(*counts: Any, **known: bool) -> Plan:
+        seen.append((counts, known))
+        return Plan("bypass", "inner")
 
-    monkeypatch.setattr(layer_module, "cheapest_form", note)
-    make("linear", 7, 5, 3)(torch.randn(2, 3, 5))
-    assert seen == [(6, 7, 5, 3)]
+    monkeypatch.setattr(layer_module, "cheapest_plan", note)
+    made = make("linear", 7, 5, 3)
+    made.base.requires_grad_(False)
+    made(torch.randn(2, 3, 5))
+    assert seen == [((6, 7, 5, 3, DIAGONAL), {"complete": True, "into_x": False, "into_values": True})]
 
 
 @pytest.mark.parametrize("form", FORMS)
