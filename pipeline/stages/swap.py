@@ -159,7 +159,7 @@ def _on_one_basis(tasks: Sequence[Task], context: Context) -> list[Task]:
     except InputError as error:
         raise InputError(f"export.adapters: {error}") from None
     basis = lifted[names[0]].basis
-    context.say(f"adapters keep different directions: lifted to all {basis.size:,} of basis {basis.id[:12]}")
+    context.say(f"chosen directions: lifted to all {basis.size:,} of basis {basis.id[:12]}")
     return [replace(task, adapter=lifted[task.name]) for task in tasks]
 
 
