@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Self
 
 import torch
@@ -75,6 +75,20 @@ class SVFLinear(nn.Module):
     def add(self, name: str) -> None:
         """A new adapter that changes nothing yet."""
         self.delta[name] = nn.Parameter(torch.zeros(self.core.shape(self.S.numel()), device=self.S.device))
+
+    def narrow(self, places: Sequence[int]) -> None:
+        """Keep only these of the current directions, and of every adapter what its core does among them alone.
+
+        Each adapter gets a new parameter. A banded core keeps its neighbours only where `places` are the first ones.
+        """
+        kept = self.factors.take(places)
+        self.U, self.S, self.Vh = kept.U, kept.S, kept.Vh
+        for name, values in self.delta.items():
+            cut = values.detach()[..., list(places)]
+            if self.core.kind == "dense":
+                cut = cut[list(places)]
+            mask = self.core.mask(len(places)).to(cut.device)
+            self.delta[name] = nn.Parameter((cut * mask).contiguous(), requires_grad=values.requires_grad)
 
     def fold(self, name: str) -> None:
         """Write adapter `name` into the weight, in its own dtype; the untouched weight is kept for `unfold`.

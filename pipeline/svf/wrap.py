@@ -15,6 +15,7 @@ from export.core import DIAGONAL, Core
 from export.store import FactorStore
 from pipeline.svf.decompose import Decomposition, Progress, decompose, recall
 from pipeline.svf.layer import SVFLinear
+from pipeline.svf.narrow import narrowed
 from pipeline.svf.rank import RankSpec
 from pipeline.svf.targets import find_targets
 from serve.errors import InputError, UsageError
@@ -99,7 +100,27 @@ class SVFit:
             delta = layer.delta[name]
             with torch.no_grad():
                 delta.mul_(mask)
-            delta.register_hook(_masked(mask))
+            delta.requires_grad_(True).register_hook(_masked(mask))
+        self._freeze()
+
+    def narrow(self, kept: Mapping[str, Sequence[int]]) -> None:
+        """Keep only these of each layer's directions, by their places among the current ones; in place.
+
+        Layers that aren't named (or without a place) become plain modules again. The basis, the factors and every
+        adapter follow, what an adapter did elsewhere is gone; parameters are new ones, without gradients, and a
+        restriction of theirs is to be made again. Raises, before anything changes, `UsageError` while an adapter is
+        folded, where nothing would be left, for places that aren't strictly increasing, or for places of a banded core
+        that aren't the first ones; `InputError` for a layer or a direction that the basis lacks.
+        """
+        if self.folded is not None:
+            raise UsageError(f"adapter {self.folded!r} is folded into the weights; unfold it first")
+        found = narrowed(self.found, kept, self.core)
+        for name, layer in list(self.layers.items()):
+            if name in found.basis.layers:
+                layer.narrow(kept[name])
+            else:
+                _replace(self.model, name, self.layers.pop(name).base)
+        self.found, self.basis = found, found.basis
 
     def trainable(self) -> dict[str, list[tuple[str, nn.Parameter]]]:
         """The active adapter's parameters: `adapter` (singular values) and `head` (whole modules), by name."""

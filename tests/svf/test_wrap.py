@@ -475,6 +475,89 @@ def test_only_the_chosen_directions_of_the_chosen_layers_are_wrapped(
     assert torch.equal(logits(again.model), unfolded)
 
 
+# ---- narrowing
+
+
+@pytest.mark.parametrize("core", [DIAGONAL, Core("dense")], ids=str)
+def test_dropping_what_an_adapter_does_not_move_changes_no_answer(
+    tiny_model: TinyModel, store: FactorStore, tmp_path: Path, core: Core
+) -> None:
+    svfit = wrapped(tiny_model("bert"), store, core=core, rank=8)
+    first, second, third = list(svfit.layers)[:3]
+    for seed, name in enumerate(("a", "b")):
+        svfit.add(name)
+        svfit.activate(name)
+        stir_core(svfit, seed)
+    kept = {first: [0, 3, 7], third: [2], second: []}
+    for name in ("a", "b"):
+        svfit.restrict(name, kept)
+    wanted, before = {}, svfit.basis.id
+    for name in ("b", "a"):
+        svfit.activate(name)
+        wanted[name] = logits(svfit.model)
+    svfit.narrow(kept)
+    assert list(svfit.layers) == list(svfit.basis.layers) == [first, third]
+    assert type(svfit.model.get_submodule(second)) is nn.Linear
+    assert svfit.basis.id != before
+    assert svfit.basis.layers[first].places == (0, 3, 7)
+    assert len(svfit.trainable()["adapter"]) == 2
+    close(logits(svfit.model), wanted["a"])
+    svfit.activate("b")
+    close(logits(svfit.model), wanted["b"])
+    step(svfit)
+    svfit.save(tmp_path, "b")
+    again = wrap(tiny_model("bert"), store=store, basis=Adapter.load(tmp_path).basis, core=core)
+    again.load(tmp_path, "c")
+    again.activate("c")
+    assert torch.equal(logits(again.model), logits(svfit.model)), "the store gives the very same triplets"
+
+
+def test_narrowing_twice_counts_among_what_was_left(tiny_model: TinyModel, store: FactorStore) -> None:
+    svfit = wrapped(tiny_model("bert"), store, "a", rank=8)
+    first = next(iter(svfit.layers))
+    values = svfit.layers[first].delta["a"].detach().clone()
+    svfit.narrow({first: [1, 4, 6]})
+    svfit.narrow({first: [0, 2]})
+    assert svfit.basis.layers[first].places == (1, 6)
+    assert torch.equal(svfit.layers[first].delta["a"].detach(), values[[1, 6]])
+
+
+def test_a_banded_core_keeps_a_prefix(tiny_model: TinyModel, store: FactorStore) -> None:
+    core = Core("banded", 2)
+    svfit = wrapped(tiny_model("bert"), store, core=core, rank=6)
+    svfit.add("a")
+    svfit.activate("a")
+    stir_core(svfit)
+    first = next(iter(svfit.layers))
+    whole = core.matrix(svfit.layers[first].delta["a"].detach())
+    with pytest.raises(UsageError, match="a banded core keeps its first directions"):
+        svfit.narrow({first: [0, 2]})
+    svfit.narrow({first: [0, 1, 2, 3]})
+    values = svfit.layers[first].delta["a"].detach()
+    core.check(values, 4, "values")
+    assert torch.equal(core.matrix(values), whole[:4, :4])
+
+
+def test_what_can_not_be_kept_is_refused_before_anything_changes(tiny_model: TinyModel, store: FactorStore) -> None:
+    svfit = wrapped(tiny_model("bert"), store, "a", rank=4)
+    first, before, answer = next(iter(svfit.layers)), svfit.basis.id, logits(svfit.model)
+    for kept, kind, told in (
+        ({"no": [0]}, InputError, "no layer no in this basis"),
+        ({first: [4]}, InputError, "has rank 4, asked for 4"),
+        ({first: [-1]}, InputError, "its basis has rank 4"),
+        ({first: [1, 0]}, UsageError, "strictly increasing"),
+        ({first: []}, UsageError, "nothing would be left"),
+    ):
+        with pytest.raises(kind, match=told):
+            svfit.narrow(kept)
+    svfit.fold("a")
+    with pytest.raises(UsageError, match="is folded into the weights; unfold it first"):
+        svfit.narrow({first: [0]})
+    svfit.unfold()
+    assert svfit.basis.id == before
+    assert torch.equal(logits(svfit.model), answer)
+
+
 # ---- what is refused
 
 

@@ -1,0 +1,47 @@
+"""A basis cut down to some of its directions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from export.basis import Basis, LayerBasis, tensor_sha256
+from export.core import Core
+from pipeline.svf.decompose import Decomposition
+from serve.errors import InputError, UsageError
+
+
+def narrowed(found: Decomposition, kept: Mapping[str, Sequence[int]], core: Core) -> Decomposition:
+    """`found` with only these of each layer's directions, by their places among its own; the others' layers left out.
+
+    The spectra stay whole. Raises `UsageError` where nothing would be left, for places that aren't strictly
+    increasing, or for places of a banded core that aren't the first ones (neighbours would change); `InputError` for
+    a layer or a direction that the basis lacks.
+    """
+    layers = found.basis.layers
+    unknown = sorted(kept.keys() - layers.keys())
+    if unknown:
+        raise InputError(f"no layer {unknown[0]} in this basis; it has: {', '.join(list(layers)[:3])}, ...")
+    chosen = {name: list(kept[name]) for name in layers if kept.get(name)}
+    if not chosen:
+        raise UsageError("no direction of any layer is kept: nothing would be left of the adapters")
+    for name, places in chosen.items():
+        if min(places) < 0 or max(places) >= layers[name].rank:
+            raise InputError(f"layer {name}: its basis has rank {layers[name].rank}, asked for {max(places)}")
+        if places != sorted(set(places)):
+            raise UsageError(f"layer {name}: the directions to keep must be strictly increasing")
+        if core.kind == "banded" and places[-1] != len(places) - 1:
+            raise UsageError(f"layer {name}: a banded core keeps its first directions, it can't lose any among them")
+    factors = {name: found.factors[name].take(places) for name, places in chosen.items()}
+    basis: dict[str, LayerBasis] = {}
+    for name, places in chosen.items():
+        before, own = layers[name], factors[name]
+        everything = before.places
+        basis[name] = replace(
+            before,
+            rank=len(places),
+            factors_sha256=tensor_sha256(own.U, own.S, own.Vh),
+            directions=tuple(everything[place] for place in places),
+        )
+    spectra = {name: found.spectra[name] for name in chosen}
+    return replace(found, basis=Basis(basis), factors=factors, spectra=spectra)
