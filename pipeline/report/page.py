@@ -56,9 +56,9 @@ def render(report: Mapping[str, Any]) -> str:
     return f"<!doctype html>\n{el('html', head(name), body, lang='en')}\n"
 
 
-def head(name: str) -> Html:
-    """The head: nothing may be loaded, and only this very style sheet is allowed."""
-    sheet = style()
+def head(name: str, kind: str = "report", more: str = "") -> Html:
+    """The head: nothing may be loaded, and only this very style sheet, with `more` rules at its end, is allowed."""
+    sheet = style() + more
     digest = base64.b64encode(hashlib.sha256(sheet.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     return el(
@@ -68,6 +68,6 @@ def head(name: str) -> Html:
         el("meta", name="viewport", content="width=device-width, initial-scale=1"),
         el("meta", name="color-scheme", content="light dark"),
         el("meta", name="referrer", content="no-referrer"),
-        el("title", f"{name} · svfit report"),
+        el("title", f"{name} · svfit {kind}"),
         el("style", Html(sheet)),
     )
