@@ -22,7 +22,8 @@ from pipeline.svf.score import Batch, score, warm_head
 from pipeline.svf.spread import Chosen, by_energy, evenly, holding, spread
 from pipeline.svf.targets import find_targets
 from pipeline.train.fit import Fit
-from pipeline.train.rows import Collator, Rows
+from pipeline.train.metrics import TOKENS
+from pipeline.train.rows import IGNORED, Collator, Rows
 
 BATCHES = 16
 PASSES = 3
@@ -140,6 +141,8 @@ def _gains(
     def loss(model: nn.Module, batch: Batch) -> torch.Tensor:
         inputs = {key: value for key, value in batch.items() if key != "labels"}
         logits: torch.Tensor = model(**inputs).logits.float()
+        if task == TOKENS:
+            return functional.cross_entropy(logits.flatten(0, 1), batch["labels"].flatten(), ignore_index=IGNORED)
         if batch["labels"].dtype.is_floating_point:
             return functional.mse_loss(logits.squeeze(-1), batch["labels"])
         return functional.cross_entropy(logits, batch["labels"])
