@@ -16,6 +16,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "predict": ("pipeline.cli.commands.predict:predict", "Answer from a bundle."),
     "serve": ("pipeline.cli.commands.serve:serve", "Answer over HTTP: adapters come and go without a restart."),
     "update": ("pipeline.cli.commands.update:update", "A new version of an adapter from new rows."),
+    "compare": ("pipeline.cli.commands.compare:compare", "Methods side by side: cost, accuracy, and which to use."),
     "inspect": ("pipeline.cli.commands.inspect:inspect", "Show the spectrum of a model or an adapter."),
     "adapter": ("pipeline.cli.commands.adapter:adapter", "A bundle's adapters: add, list, roll back; to LoRA."),
     "doctor": ("pipeline.cli.commands.doctor:doctor", "Say what this machine can do and what is missing."),

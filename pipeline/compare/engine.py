@@ -36,6 +36,10 @@ class Watcher(Protocol):
         """A cell was trained, or `kept`: its record was there already."""
         ...
 
+    def skip(self, cells: int) -> None:
+        """So many cells won't be trained, as no rate of their method can be."""
+        ...
+
 
 @dataclass(frozen=True)
 class Swept:
@@ -75,6 +79,7 @@ class Engine:
         tried = [(rate, self._trained(method, Cell(method.key, rate, seeds[0]))) for rate in method.rates(rates)]
         done = [(rate, record) for rate, record in tried if record["status"] == "done"]
         if not done:
+            self.watcher.skip(len(seeds) - 1)
             return Swept(method, tried, None, [])
         rate, first = max(done, key=lambda pair: self._worth(pair[1]))
         for lost, _ in tried:

@@ -1,0 +1,103 @@
+"""`svfit compare`: methods of fine-tuning side by side on a person's own data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ..compare_view import print_comparison
+from ..output import emit, progress_console, run_options
+
+if TYPE_CHECKING:
+    from pipeline.compare.result import Price
+
+DEFAULT = "svfit,lora,full,head"
+LONGEST = 16  # characters of a currency
+
+
+@click.command()
+@run_options
+@click.option(
+    "--methods",
+    "named",
+    default=DEFAULT,
+    show_default=True,
+    metavar="NAMES",
+    help="Of svfit[:R], banded[:K[:R]], dense[:R], lora[:R], pissa[:R], full, head.",
+)
+@click.option(
+    "--seeds", type=click.IntRange(1, 99), default=3, show_default=True, metavar="N", help="Trainings at the best rate."
+)
+@click.option(
+    "--rates", type=click.IntRange(1, 9), default=3, show_default=True, metavar="N", help="Learning rates to try each."
+)
+@click.option("--price", type=float, metavar="PER_HOUR", help="What an hour of this machine costs.")
+@click.option("--currency", metavar="TEXT", help="Of the price.")
+@click.option(
+    "--report",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE.html",
+    help="Write the page here too. [default: report.html in the folder]",
+)
+@click.option("--fresh", is_flag=True, help="Start over instead of going on with what is trained already.")
+def compare(
+    config_path: Path,
+    overrides: tuple[str, ...],
+    output: Path | None,
+    named: str,
+    seeds: int,
+    rates: int,
+    price: float | None,
+    currency: str | None,
+    report: Path | None,
+    fresh: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Methods of fine-tuning side by side on the rows of CONFIG.toml: what each costs, and what it reaches.
+
+    Every method is tried at the same number of learning rates with one seed and judged on the validation rows, never
+    on the test rows; at its best rate it is then trained with the other seeds. [train] holds for all methods,
+    adapter.targets and adapter.head_modules too; the rest of [adapter], and train.learning_rate if it is set, are those
+    of svfit. A broken comparison goes on where it was.
+    """
+    from pipeline.methods import methods
+
+    names = methods(named)
+    priced = _price(price, currency)
+    from pipeline.config import load
+
+    config = load(config_path, overrides, require_files=True)
+    folder = output if output is not None else Path("runs") / f"{config.name}-compare"
+    console = progress_console(quiet)
+    from pipeline.compare.problem import ConfiguredProblem
+    from pipeline.compare.progress import Bars
+    from pipeline.compare.run import Request
+    from pipeline.compare.run import compare as run
+
+    request = Request(ConfiguredProblem(config_path.resolve(), overrides), tuple(names), seeds, rates, priced)
+    with Bars(console) as bars:
+        document = run(request, folder, bars.watch, fresh=fresh)
+    if report is not None:
+        from serve.files import write_bytes
+
+        write_bytes(report, (folder / "report.html").read_bytes())
+    emit(document, as_json=as_json, render=lambda found: print_comparison(found, folder))
+
+
+def _price(price: float | None, currency: str | None) -> Price | None:
+    from math import isfinite
+
+    from serve.errors import UsageError
+
+    if price is None:
+        if currency is not None:
+            raise UsageError("--currency: of which price? add --price PER_HOUR")
+        return None
+    if not isfinite(price) or price < 0:
+        raise UsageError(f"--price: must be a number of at least 0 (got {price:g})")
+    if currency is not None and not (currency.isprintable() and 0 < len(currency) <= LONGEST):
+        raise UsageError(f"--currency: use a word or a sign of at most {LONGEST} characters (got {currency!r})")
+    return {"per_hour": price, "currency": currency or ""}
