@@ -132,4 +132,6 @@ def _read(path: Path) -> Stored | None:
         tolerance = float(metadata.get("tolerance", 0))
     except (SafetensorError, OSError, ValueError):
         return None
-    return Stored(Factors(U, S, Vh), residual, tolerance) if tensor_sha256(U, S, Vh) == metadata.get("sha256") else None
+    stored = Stored(Factors(U, S, Vh), residual, tolerance)
+    whole = tensor_sha256(U, S, Vh) == metadata.get("sha256")
+    return stored if whole and (residual is not None or len(S) == stored.total) else None

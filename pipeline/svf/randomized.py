@@ -1,9 +1,10 @@
 """The first singular triplets of a large weight: block power iteration from a random start until the error is small.
 
 Subspace iteration with Rayleigh-Ritz after Halko, Martinsson and Tropp 2011, "Finding structure with randomness"
-(arXiv 0909.4061, algorithms 4.4 and 5.1), its powers replaced by Chebyshev polynomials of `WᵀW` (Zhou and Saad 2007, "A
-Chebyshev-Davidson algorithm"), which need the square root of as many products where a spectrum is flat. Products with
-the weight are float32 (float64 for a float64 weight); all that is thin is float64.
+(arXiv 0909.4061, algorithms 4.4 and 5.1), orthonormalised each time. Its powers are Chebyshev polynomials of `WᵀW`
+(Zhou and Saad 2007, "A Chebyshev-Davidson algorithm for large symmetric eigenproblems"), which need the square root of
+as many products where a spectrum is flat; directions that have converged are kept out of them, so that a few outliers
+don't hold up the others. Products with the weight are float32 (float64 for a float64 weight), what is thin is float64.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from export.basis import Factors
 TOLERANCE = 1e-5
 EFFORT = 16  # an exact SVD takes about as long as this many products with a square weight of its own size
 ROWS = 1024  # of a weight in float64 at a time
-REACH = 1e5  # how far a polynomial may raise the first direction over the last: float32 tells both apart still
+REACH = 1e5  # how far a polynomial may raise one direction over another: float32 tells both apart still
 DEGREE = 32
-FLOOR, FLAT = 1e-6, 0.95  # where the cut may lie, as a share of the first squared value
+FLOOR, FLAT = 1e-6, 0.95  # where the cut may lie, as a share of the first squared value that has not converged
 
 
 @dataclass(frozen=True)
@@ -46,23 +47,32 @@ def randomized_svd(
     most = effort * min(W.shape) / width
     start = torch.randn(W.shape[1], width, generator=torch.Generator().manual_seed(seed), dtype=W.dtype)
     norm = float(torch.linalg.vector_norm(W, dtype=torch.float64)) or 1.0
-    block = _squared(W, start.to(W.device), norm)
+    block = _squared(W, start.to(W.device), norm).double()
     products, degree = 2, 1
     while True:
-        Q = torch.linalg.qr(block.double()).Q
+        Q = torch.linalg.qr(block).Q
         U, S, Zh = _thin_svd((W @ Q.to(W.dtype)).double())
-        V = Q @ Zh.T
-        products += 1
-        found = signed(Factors(U[:, :rank], S[:rank], V[:, :rank].T))
-        error = residual(W, found)
-        if error <= tolerance:
-            return Randomized(found, error, products)
-        cut = min(max(float(S[-1] / S[0]) ** 2, FLOOR), FLAT)
+        V = Q @ Zh.T  # W V = U diag(S) by now, so the error is how far Wᵀ U is from V diag(S)
+        back = (W.T @ U.to(W.dtype)).double()
+        products += 2
+        errors = torch.linalg.vector_norm(back - V * S, dim=0)
+        bound = tolerance * float(S[0])
+        if float(errors[:rank].max()) <= bound:
+            found = signed(Factors(U[:, :rank], S[:rank], V[:, :rank].T))
+            error = residual(W, found)
+            if error <= tolerance:
+                return Randomized(found, error, products)
+        done = int((errors > bound / 2).int().argmax())
+        if not float(S[done]):
+            return None
+        cut = min(max(float(S[-1] / S[done]) ** 2, FLOOR), FLAT)
         degree = min(2 * degree, _degree(cut))
-        products += 2 * degree
+        products += 2 * (degree - 1)
         if products >= most:
             return None
-        block = _filtered(W, V.to(W.dtype), float(S[0]) * math.sqrt(cut / 2), degree)
+        root = float(S[done]) * math.sqrt(cut / 2)
+        first = back[:, done:] / root * (S[done:] / root) - V[:, done:]
+        block = torch.cat([V[:, :done], _filtered(W, V, first, root, degree, done)], 1)
 
 
 def residual(weight: torch.Tensor, factors: Factors) -> float:
@@ -111,12 +121,20 @@ def _degree(cut: float) -> int:
     return max(1, min(DEGREE, int(math.acosh(REACH) / math.acosh(2 / cut - 1))))
 
 
-def _filtered(W: torch.Tensor, V: torch.Tensor, root: float, degree: int) -> torch.Tensor:
-    """`T(WᵀW) V` with the Chebyshev polynomial that stays within ±1 from 0 to `2 root²` and grows fastest beyond."""
-    before, now = V, _squared(W, V, root) - V
+def _filtered(
+    W: torch.Tensor, V: torch.Tensor, first: torch.Tensor, root: float, degree: int, done: int
+) -> torch.Tensor:
+    """`T(WᵀW) V`, without the columns that are `done` and what lies along them, as float64.
+
+    `T` is the Chebyshev polynomial that stays within ±1 from 0 to `2 root²` and grows fastest beyond; `first` is that
+    of degree 1.
+    """
+    kept = V[:, :done].to(W.dtype)
+    before, now = V[:, done:].to(W.dtype), first.to(W.dtype)
     for _ in range(degree - 1):
         before, now = now, 2 * (_squared(W, now, root) - now) - before
-    return now
+        now -= kept @ (kept.T @ now)
+    return now.double()
 
 
 def _squared(W: torch.Tensor, V: torch.Tensor, root: float) -> torch.Tensor:
