@@ -9,7 +9,19 @@ from typing import Any
 from pipeline.report.layers import Layer, read
 from pipeline.report.markup import Html, el, isolate, join, table
 from pipeline.report.svg import label, legend, picture, polyline, shape
-from pipeline.report.values import MISSING, at, count, mapping, mappings, number, numbers, percent, plural, significant
+from pipeline.report.values import (
+    MISSING,
+    at,
+    count,
+    mapping,
+    mappings,
+    number,
+    numbers,
+    percent,
+    plural,
+    significant,
+    words,
+)
 
 Document = Mapping[str, Any]
 
@@ -18,7 +30,7 @@ def energies(document: Document) -> Html | None:
     """The rank for 90% of the energy, by kind of layer, beside that of a random matrix."""
     kinds: dict[str, list[Document]] = {}
     for layer in mappings(document.get("layers")):
-        kinds.setdefault(str(layer.get("kind")), []).append(layer)
+        kinds.setdefault(words(layer.get("kind")), []).append(layer)
     if not kinds:
         return None
     rows = [
@@ -114,7 +126,7 @@ def card(layer: Layer, raw: Document) -> Html:
 def curve(layer: Layer, noise: list[float]) -> Html | None:
     """Singular values and a random matrix's, on one scale from 0; what lies beyond r shaded."""
     most = max([*layer.spectrum, *noise], default=0.0)
-    if not most > 0 or not math.isfinite(most):
+    if not layer.spectrum or not most > 0 or not math.isfinite(most):
         return None
     width, height, foot = 200.0, 92.0, 90.0
 

@@ -14,12 +14,13 @@ from bridge_models import tiny
 from click.testing import CliRunner, Result
 from transformers import PreTrainedTokenizerFast
 
+from export.core import Core
 from export.store import FactorStore
 from pipeline.cli import main
 from pipeline.model.source import resolve
 from pipeline.svf import wrap
 from pipeline.svf.inspect import inspect_adapter
-from pipeline.svf.spectra import inspect_model
+from pipeline.svf.spectra import inspect_model, spectrum
 from serve.errors import UsageError
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "helpers"))
@@ -81,11 +82,11 @@ def test_a_model_shows_each_weights_spectrum(model_folder: Path) -> None:
 
 
 def test_the_second_look_finds_the_factors_and_says_so(model_folder: Path) -> None:
-    first, second = run(model_folder), run(model_folder)
+    first, second = run(model_folder, "--quick"), run(model_folder, "--quick")
     assert "13 of 13 weights decomposed" in first.stderr
     assert "no SVD computed" in second.stderr
     assert "encoder.layer.1.output.dense" in second.stdout
-    assert run(model_folder, "--quiet").stderr == ""
+    assert run(model_folder, "--quick", "--quiet").stderr == ""
 
 
 def test_a_models_basis_is_the_one_that_wrapping_it_gives(model_folder: Path, cache: Path) -> None:
@@ -96,7 +97,7 @@ def test_a_models_basis_is_the_one_that_wrapping_it_gives(model_folder: Path, ca
 
 
 def test_layers_narrows_and_refuses_what_matches_nothing(model_folder: Path) -> None:
-    found = document(model_folder, "--layers", r"layer\.1\.")
+    found = document(model_folder, "--quick", "--layers", r"layer\.1\.")
     assert {row["name"].split(".")[3] for row in found["layers"]} == {"1"}
     nothing, broken = run(model_folder, "--layers", "decoder"), run(model_folder, "--layers", "(")
     assert nothing.exit_code == broken.exit_code == 2
@@ -109,6 +110,60 @@ def test_a_rank_that_is_none_is_refused(model_folder: Path, rank: str, told: str
     result = run(model_folder, "--rank", rank)
     assert result.exit_code == 2
     assert told in result.stderr
+
+
+def test_a_model_is_told_what_cutting_it_does_and_which_rank_to_take(model_folder: Path, tmp_path: Path) -> None:
+    texts, page = tmp_path / "texts.txt", tmp_path / "spectrum.html"
+    texts.write_text("pump leak\nthe valve is hot\ndoor lamp dark\n", encoding="utf-8")
+    result = run(model_folder, "--rank", 6, "--texts", texts, "--report", page, "--json")
+    assert result.exit_code == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert found["outputs"]["texts"] == 3
+    assert found["outputs"]["source"] == str(texts)
+    assert found["outputs"]["ranks"] == ["4", "6", "8", "12"]
+    assert found["outputs"]["compared"] == "4"
+    assert found["guidance"]["assumption"] in {"holds", "partly", "fails"}
+    assert found["costs"][0] == {"core": "diagonal", "values": 78, "share": 78 / found["lora"], "fits": 16}
+    assert "<!doctype html>" in page.read_text("utf-8")
+    assert f"page written to {page}" in result.stderr
+
+
+def test_guidance_stands_in_the_terminal(model_folder: Path) -> None:
+    printed, quick = run(model_folder), run(model_folder, "--quick")
+    for told in ("outputs of 24 texts", "whole model", "adapter.rank = ", "SVFit cuts nothing"):
+        assert told in printed.stdout
+    assert "outputs of 24 texts compared in" in printed.stderr
+    assert "leave out --quick" in quick.stdout
+    assert "whole model" not in quick.stdout
+
+
+def test_an_adapter_of_another_core_shows_what_lies_off_its_diagonal(tmp_path: Path, cache: Path) -> None:
+    svfit = wrap(tiny("bert"), store=FactorStore(cache), rank=2, core=Core("dense"))
+    svfit.add("default")
+    first = next(iter(svfit.layers.values()))
+    with torch.no_grad():
+        first.delta["default"].copy_(torch.tensor([[4.0, 3.0], [0.0, 0.0]]))
+    svfit.save(tmp_path, "default", {})
+    row = inspect_adapter(tmp_path)["layers"][0]
+    assert row["off_diagonal"] == pytest.approx(9 / 25)
+    assert inspect_adapter(tmp_path)["layers"][1]["off_diagonal"] == 0
+    printed = run(tmp_path)
+    assert "off diagonal" in printed.stdout
+    assert "36.0%" in printed.stdout
+    assert "52 values of a dense core" in printed.stdout
+
+
+def test_a_spectrum_whose_end_is_unknown_says_so() -> None:
+    values = torch.linspace(10, 1, 100)
+    energy = float(values.square().sum())
+    whole, part = spectrum(values, 8, (100, 100)), spectrum(values[:40], 8, (100, 100), energy)
+    assert part["captured"] == pytest.approx(whole["captured"])
+    assert part["energy"] == pytest.approx({"8": whole["energy"]["8"], "32": whole["energy"]["32"]})
+    assert part["min"] is part["effective_rank"] is part["rank_for"]["0.99"] is None
+    assert (part["count"], part["known"]) == (100, 40)
+    steep = spectrum(0.5 ** torch.arange(40.0), 8, (100, 100), energy=4 / 3)
+    assert steep["rank_for"]["0.9"] == 2
+    assert steep["flat"] is False
 
 
 def test_an_adapter_shows_what_moved_most(adapter_folder: Path) -> None:
@@ -159,7 +214,9 @@ def test_a_bundle_is_inspected_without_torch(tmp_path: Path) -> None:
 
 def test_options_that_say_nothing_about_a_target_are_refused(adapter_folder: Path, tmp_path: Path) -> None:
     folder = make_bundle(tmp_path / "bundle")
-    for arguments in ((adapter_folder, "--rank", 2), (folder, "--rank", 2), (folder, "--layers", "x")):
+    page = tmp_path / "page.html"
+    tried = [(adapter_folder, "--rank", 2), (folder, "--rank", 2), (folder, "--layers", "x"), (folder, "--quick")]
+    for arguments in (*tried, (adapter_folder, "--report", page), (adapter_folder, "--texts", page)):
         result = run(*arguments)
         assert result.exit_code == 2
         assert "is about a model" in result.stderr
