@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,11 @@ from transformers.pytorch_utils import Conv1D
 
 import pipeline.svf.decompose as decompose_module
 from export.basis import Factors, tensor_sha256
-from export.store import FactorStore
-from pipeline.svf.decompose import decompose, decompose_weight, recall
+from export.store import FactorStore, Stored
+from pipeline.svf.decompose import Solver, decompose, decompose_weight, recall
 from pipeline.svf.layer import oriented_weight
+from pipeline.svf.randomized import randomized_svd, residual
+from pipeline.svf.rank import RankSpec
 from serve.errors import InputError, UsageError
 
 
@@ -193,6 +196,146 @@ def test_directions_of_an_unknown_layer_are_refused(store: FactorStore) -> None:
         decompose(layers(), "full", store, directions={"d": (0,)})
     with pytest.raises(UsageError, match="no layer has a direction"):
         decompose(layers(), "full", store, directions={})
+
+
+ITERATED = Solver(exact_up_to=20)
+
+
+def large(count: int = 3) -> dict[str, nn.Module]:
+    torch.manual_seed(5)
+    return {f"l{place}": nn.Linear(40 + place, 48) for place in range(count)}
+
+
+def test_encoders_as_large_as_bert_large_stay_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[tuple[int, int]] = []
+    monkeypatch.setattr(decompose_module, "randomized_svd", lambda weight, *_, **__: tried.append(tuple(weight.shape)))
+    monkeypatch.setattr(decompose_module, "decompose_weight", lambda weight: Factors(*[weight[:1]] * 3))
+    for shape in ((4096, 1024), (1024, 1024), (1025, 1025)):
+        Solver().solve(torch.empty(1).expand(shape), "0" * 64, 64)
+    assert tried == [(1025, 1025)]
+
+
+def test_large_weights_are_iterated_and_say_so(store: FactorStore) -> None:
+    found = decompose({**large(), **layers()}, 5, store, solver=ITERATED)
+    assert found.randomized == 3
+    assert set(found.residuals) == set(large())
+    assert found.residual == max(found.residuals.values()) <= ITERATED.tolerance
+    for name, layer in large().items():
+        assert found.residuals[name] == residual(oriented_weight(layer), found.factors[name])
+        exact = torch.linalg.svdvals(oriented_weight(layer).detach().double())
+        torch.testing.assert_close(found.spectra[name].double(), exact[:5], rtol=0, atol=1e-5 * float(exact[0]))
+        assert found.energy[name] == pytest.approx(float(exact.square().sum()), rel=1e-6)
+    assert found.spectra["a"].numel() == 4, "all of an exact one"
+
+
+def test_exact_triplets_have_no_residual(store: FactorStore) -> None:
+    found = decompose(layers(), 2, store)
+    assert (found.randomized, found.residual) == (0, None)
+    assert found.energy["b"] == pytest.approx(float(found.spectra["b"].double().square().sum()), rel=1e-6)
+
+
+@pytest.mark.parametrize("rank", ["full", 0.5, 6, {"l": 0.2}])
+def test_what_needs_many_or_all_values_is_exact(store: FactorStore, rank: RankSpec) -> None:
+    found = decompose(large(), rank, store, solver=ITERATED)  # an eighth of 40 is 5
+    assert found.randomized == 0
+    assert [S.numel() for S in found.spectra.values()] == [40, 41, 42]
+
+
+def test_iterated_triplets_come_from_the_store_the_next_time(store: FactorStore, tmp_path: Path) -> None:
+    first = decompose(large(), 5, store, solver=ITERATED)
+    second = decompose(large(), 5, store, solver=ITERATED)
+    elsewhere = decompose(large(), 5, FactorStore(tmp_path / "other"), solver=ITERATED)
+    assert (first.computed, second.computed, elsewhere.computed) == (3, 0, 3)
+    assert first.basis.id == second.basis.id == elsewhere.basis.id, "the start is the weight's own"
+    assert second.residuals == first.residuals
+
+
+def test_a_lower_rank_takes_what_is_stored_and_a_higher_one_is_computed_beside_it(store: FactorStore) -> None:
+    middle = decompose(large(), 4, store, solver=ITERATED)
+    assert decompose(large(), 2, store, solver=ITERATED).computed == 0
+    more = decompose(large(), 5, store, solver=ITERATED)
+    whole = decompose(large(), "full", store, solver=ITERATED)
+    assert (more.computed, whole.computed) == (3, 3)
+    assert more.basis.id != middle.basis.id
+    for earlier in (middle, more, whole):
+        assert same(dict(store.load(earlier.basis)), earlier.factors), "whoever came first keeps their basis"
+    assert decompose(large(), 4, store, solver=ITERATED).basis.id == middle.basis.id
+    assert decompose(large(), 6, store, solver=ITERATED).computed == 0
+
+
+def test_a_tighter_tolerance_is_computed_and_a_looser_one_is_not(store: FactorStore) -> None:
+    decompose(large(), 5, store, solver=ITERATED)
+    assert decompose(large(), 5, store, solver=Solver(exact_up_to=20, tolerance=1e-3)).computed == 0
+    tight = decompose(large(), 5, store, solver=Solver(exact_up_to=20, tolerance=1e-6))
+    assert tight.computed == 3
+    assert tight.residual is not None
+    assert tight.residual <= 1e-6
+
+
+def test_where_the_iteration_takes_too_long_the_svd_is_exact(
+    store: FactorStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decompose_module, "randomized_svd", partial(randomized_svd, effort=0.5))
+    found = decompose(large(), 5, store, solver=ITERATED)
+    assert found.randomized == 0
+    assert all(S.numel() >= 40 for S in found.spectra.values())
+    assert decompose(large(), "full", store).computed == 0
+
+
+def test_iterated_directions_are_those_of_the_first_triplets(store: FactorStore) -> None:
+    top = decompose(large(), 5, store, solver=ITERATED)
+    found = decompose(large(), "full", store, directions={"l1": (1, 4)}, solver=ITERATED)
+    assert found.computed == 0
+    assert torch.equal(found.factors["l1"].U, top.factors["l1"].U[:, [1, 4]])
+    assert same(dict(store.load(found.basis)), found.factors)
+    assert found.residuals == {"l1": top.residuals["l1"]}
+
+
+def test_a_large_weight_that_holds_no_number_is_refused(store: FactorStore) -> None:
+    found = large()
+    with torch.no_grad():
+        found["l1"].weight[3, 3] = float("nan")  # type: ignore[operator]
+    with pytest.raises(InputError, match=r"^layer l1: holds NaN or infinity"):
+        decompose(found, 5, store, solver=ITERATED)
+
+
+@pytest.mark.parametrize("rank", [5, "full"])
+def test_interrupted_it_goes_on_where_it_was(store: FactorStore, rank: RankSpec) -> None:
+    def stop(done: int, *_: object) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        decompose(large(4), rank, store, stop, solver=ITERATED)
+    assert decompose(large(4), rank, store, solver=ITERATED).computed == 2
+
+
+@pytest.mark.parametrize("rank", [2, 5])
+def test_only_the_kept_triplets_stay_in_memory(store: FactorStore, rank: int) -> None:
+    for found in (decompose(large(), rank, store), decompose(large(), rank, store)):
+        for factors in found.factors.values():
+            for value in (factors.U, factors.S, factors.Vh):
+                assert value.untyped_storage().nbytes() == value.numel() * 4
+
+
+def test_what_does_not_fit_into_the_gpu_is_computed_on_the_cpu(
+    store: FactorStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    devices: list[torch.device] = []
+    whole = Solver._solve
+
+    def full(solver: Solver, weight: torch.Tensor, key: str, rank: int) -> Stored:
+        devices.append(weight.device)
+        if len(devices) == 1:
+            raise torch.cuda.OutOfMemoryError
+        return whole(solver, weight, key, rank)
+
+    monkeypatch.setattr(Solver, "_solve", full)
+    assert decompose({"a": nn.Linear(4, 4)}, 2, store).computed == 1
+    assert devices[1].type == "cpu"
+    devices.clear()
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        decompose({"a": nn.Linear(4, 4)}, 2, store, solver=Solver(device="cpu"))
 
 
 def test_bf16_weights_have_an_identity_of_their_own() -> None:
