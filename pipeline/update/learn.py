@@ -25,7 +25,7 @@ from pipeline.update.rows import UpdateRows
 from pipeline.update.wish import Wish
 from serve.errors import InputError
 
-EPOCHS = 5
+EPOCHS = 3
 RATE = 1 / 3
 """Of the rates that the adapter was trained with: it is near its goal, and the schedule starts anew."""
 

@@ -32,7 +32,7 @@ from pipeline.cli.summary import number
     metavar="SHARE|FILE",
     help="Old rows to mix in: how many of the run's for each new one, or a file of them. [default: 1 of a run]",
 )
-@click.option("--epochs", type=click.IntRange(min=1), metavar="N", help="Passes over the rows. [default: 5]")
+@click.option("--epochs", type=click.IntRange(min=1), metavar="N", help="Passes over the rows. [default: 3]")
 @click.option(
     "--learning-rate",
     type=click.FloatRange(min=0, min_open=True),
@@ -52,8 +52,13 @@ from pipeline.cli.summary import number
     help="Refuse, with code 4, to lose more points of the metric on the old rows.",
 )
 @click.option("--no-new-labels", is_flag=True, help="Refuse labels that the adapter doesn't know.")
-@click.option("--text", multiple=True, metavar="COLUMN", help="Column of the text; twice for a pair. [default: text]")
-@click.option("--label", metavar="COLUMN", help="Column of the label. [default: label]")
+@click.option(
+    "--text",
+    multiple=True,
+    metavar="COLUMN",
+    help="Column of the text; twice for a pair. [default: the run's, or text]",
+)
+@click.option("--label", metavar="COLUMN", help="Column of the label. [default: the run's, or label]")
 @click.option(
     "--onto",
     type=click.Path(path_type=Path),
