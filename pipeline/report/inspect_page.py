@@ -103,7 +103,7 @@ def guidance(document: Document) -> Html | None:
         rows.append(
             el("li", el("span", mark, cls=f"mark {cls}", aria_hidden="true"), el("bdi", words(finding.get("text"))))
         )
-    by_kind = ", ".join(f"{kind} {rank}" for kind, rank in mapping(told.get("rank_by_kind")).items())
+    by_kind = ", ".join(f"{kind} {words(rank)}" for kind, rank in mapping(told.get("rank_by_kind")).items())
     advice = el(
         "div",
         el("p", el("b", "adapter.rank = ", el("code", setting(told.get("rank"))))),
