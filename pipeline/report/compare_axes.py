@@ -107,7 +107,13 @@ def under(axis: Axis, y: float, name: str, write: Callable[[float], str], right:
 def breadth(words: str, size: float = SIZE) -> float:
     """About how wide a text is, on the wide side."""
     wide = sum(
-        0.34 if c in "iljtf.,:;|'! " else 1.05 if c in "mwMW—" or ord(c) > 0x2E7F else 0.74 if c.isupper() else 0.61
+        0.34
+        if c in "iljtf.,:;|'! "
+        else 1.05
+        if c in "mwMW—" or ord(c) > 0x2E7F
+        else 0.8
+        if c.isupper() or c in "=+<>"
+        else 0.63
         for c in words
     )
     return wide * size
@@ -157,7 +163,7 @@ def _beside(point: tuple[float, float], size: tuple[float, float]) -> list[tuple
     """(how far-fetched, box), the near ones at the right first."""
     (x, y), (w, h) = point, size
     found: list[tuple[float, Box]] = []
-    for far in (10.0, 22.0, 36.0, 52.0, 70.0):
+    for far in (10.0, 14.0, 22.0, 36.0, 52.0, 70.0):
         spots = (
             (x + far, y - h / 2),
             (x - far - w, y - h / 2),
@@ -192,6 +198,6 @@ def in_two(title: str, desc: str, draw: Callable[[float], tuple[float, Sequence[
     return join(made)
 
 
-def figure(title: str, aside: str | Html | None, inner: Html) -> Html:
+def figure(title: str, inner: Html) -> Html:
     """A picture under its title."""
-    return el("figure", el("figcaption", el("b", title), el("small", aside) if aside else None), inner)
+    return el("figure", el("figcaption", el("b", title)), inner)

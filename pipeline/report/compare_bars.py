@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from pipeline.compare.result import Comparison
 from pipeline.report.compare_axes import figure, fit
 from pipeline.report.compare_look import Entry
+from pipeline.report.compare_words import memory
 from pipeline.report.markup import Html, el
 from pipeline.report.svg import label, picture, shape
-from pipeline.report.values import NBSP, number, significant, size
+from pipeline.report.values import NBSP, number, significant
 
 WIDTH, ROW = 400.0, 36.0
 
@@ -17,15 +18,16 @@ WIDTH, ROW = 400.0, 36.0
 def bars(document: Comparison, listed: Sequence[Entry]) -> Html | None:
     """Seconds a step and peak memory."""
     where = str(document["machine"].get("device") or "cpu")
-    of = "allocated on the GPU" if where.startswith("cuda") else "of the process, all it loads included"
+    of = "allocated on the GPU" if where.startswith("cuda") else "of the process, all that it loads included"
     made = [
-        chart("Seconds a step", "mean over the seeds", [(e, e.result["seconds_per_step"]) for e in listed], seconds),
-        chart(
-            "Peak memory", f"the largest of the seeds, {of}", [(e, e.result["peak_memory_bytes"]) for e in listed], size
-        ),
+        chart("Seconds a step", [(e, e.result["seconds_per_step"]) for e in listed], seconds),
+        chart("Peak memory", [(e, e.result["peak_memory_bytes"]) for e in listed], memory),
     ]
     drawn = [each for each in made if each is not None]
-    return el("div", *drawn, cls="pair") if drawn else None
+    if not drawn:
+        return None
+    note = f"Seconds: the mean of the seeds. Memory: the largest of the seeds, {of}. Trained on {where}."
+    return el("div", el("div", *drawn, cls="pair"), el("p", note, cls="small"))
 
 
 def seconds(value: float) -> str:
@@ -33,9 +35,7 @@ def seconds(value: float) -> str:
     return f"{significant(value)}{NBSP}s"
 
 
-def chart(
-    title: str, aside: str, rows: Sequence[tuple[Entry, float | None]], write: Callable[[float], str]
-) -> Html | None:
+def chart(title: str, rows: Sequence[tuple[Entry, float | None]], write: Callable[[float], str]) -> Html | None:
     """A bar a method from zero, its name and number above it."""
     known = [(entry, x) for entry, value in rows if (x := number(value)) is not None and x >= 0]
     if not known:
@@ -60,4 +60,4 @@ def chart(
             ),
         ]
     told = "; ".join(f"{entry.title}: {write(value)}" for entry, value in known)
-    return figure(title, aside, picture(WIDTH, ROW * len(known), title, told, *parts))
+    return figure(title, picture(WIDTH, ROW * len(known), title, told, *parts))

@@ -25,7 +25,7 @@ from pipeline.report.markup import Html, el
 from pipeline.report.svg import Point, bounds, label, polyline, shape, smooth, thin
 from pipeline.report.values import number
 
-LEFT, TOP, BOTTOM = 48.0, 26.0, 46.0
+LEFT, BOTTOM = 48.0, 46.0
 MANY = 24
 UNITS = ((2 * 3600.0, 3600.0, "hours"), (180.0, 60.0, "minutes"), (0.0, 1.0, "seconds"))
 
@@ -101,7 +101,8 @@ def chart(title: str, x_name: str, lines: Sequence[Line], dots: bool) -> Html:
     if log:
         low, high = min(ys) / 1.1, max(ys) * 1.1
     last = max(x for line in lines for x, _ in line.points)
-    height = max(300.0, TOP + BOTTOM + LINE * len(lines))
+    top = 26.0 if log else 12.0
+    height = max(290.0, top + BOTTOM + LINE * len(lines))
     told = "; ".join(
         f"{line.entry.title}: {fixed(line.points[0][1], after)} at {line.points[0][0]:.4g}, "
         f"{fixed(line.points[-1][1], after)} at {line.points[-1][0]:.4g} {x_name}"
@@ -114,14 +115,14 @@ def chart(title: str, x_name: str, lines: Sequence[Line], dots: bool) -> Html:
             breadth(words) * (1.06 if line.entry.chosen else 1) for words, line in zip(written, lines, strict=True)
         )
         right = width - room
-        up = Axis(low, high, height - BOTTOM, TOP, log)
+        up = Axis(low, high, height - BOTTOM, top, log)
         along = Axis(0.0, last or 1.0, LEFT, right)
         parts = across(up, LEFT, right, "logarithmic scale" if log else "")
         base = height - BOTTOM
         parts.append(shape("line", x1=LEFT, x2=f"{right:.1f}", y1=base, y2=base, cls="axis"))
         parts += under(along, base, x_name, writer(along.ticks(6)), right + 14)
         placed = [[(along.at(x), up.at(y)) for x, y in thin(line.points)] for line in lines]
-        heights = apart([points[-1][1] for points in placed], LINE, TOP, base - 4)
+        heights = apart([points[-1][1] for points in placed], LINE, top, base - 4)
         for line, points, words, y in zip(lines, placed, written, heights, strict=True):
             parts += one(line.entry, points, dots)
             end_x, end_y = points[-1]
@@ -132,7 +133,7 @@ def chart(title: str, x_name: str, lines: Sequence[Line], dots: bool) -> Html:
             parts.append(label(right + 28, y + 4.2, words, cls=cls))
         return height, parts
 
-    return figure(title, None, in_two(title, told, draw, 460))
+    return figure(title, in_two(title, told, draw, 460))
 
 
 def one(entry: Entry, points: Sequence[Point], dots: bool) -> list[Html]:

@@ -21,7 +21,7 @@ _RULES = """
 .mark{fill:var(--m);stroke:var(--bg);stroke-width:1}
 .hue{fill:none;stroke:var(--m);stroke-width:1.9;stroke-linejoin:round;stroke-linecap:round}
 .again{stroke-dasharray:5 3}
-.whisker{stroke:var(--m);stroke-width:1.7}
+.whisker{fill:none;stroke:var(--m);stroke-width:1.7}
 .lead-line{fill:none;stroke:var(--m);stroke-width:1;stroke-dasharray:1.5 2.5;opacity:.75}
 .ring{fill:none;stroke:var(--ink);stroke-width:1.6}
 .hue-bar{fill:var(--m)}
@@ -46,12 +46,15 @@ _RULES = """
 .methods .won>*{background:var(--okbg)}.methods .won th{box-shadow:inset .2rem 0 0 var(--ok)}
 .methods tbody th:first-child,.methods thead th:first-child,.methods thead td:first-child{padding-left:.6rem}
 .methods td.failed{text-align:left;white-space:normal;color:var(--bad);overflow-wrap:anywhere}
+.failed span{display:block;max-width:min(44rem,58vw)}
 .methods .badge{white-space:nowrap}.methods .won .badge{background:var(--bg)}
 .groups thead tr:first-child th{border-bottom:0;padding-bottom:0;text-align:center}
 .tries{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,10rem),1fr));gap:1.3rem 1rem}
-.try h4{display:flex;align-items:baseline;overflow-wrap:anywhere;min-width:0}.try{min-width:0}.try h4 bdi{min-width:0}
+.try h4{display:flex;align-items:center;overflow-wrap:anywhere;min-width:0}.try{min-width:0}.try h4 bdi{min-width:0}
 .try small{display:block;line-height:1.4;overflow-wrap:anywhere}.try .warn{color:var(--warn)}.try .bad{color:var(--bad)}
 ul.notes{margin:.4rem 0;padding-left:1.15rem;font-size:.92rem;max-width:50rem}.notes .bad{font-weight:600}
+.told{max-width:46rem}.tile .big small{font-size:.95rem;font-weight:500;letter-spacing:0;white-space:nowrap}
+section>div>details:last-child{border-bottom:0}.methods thead th{line-height:1.3}
 .notes li{overflow-wrap:anywhere}
 @media (max-width:56rem){.pair{grid-template-columns:minmax(0,1fr)}.pair figure{max-width:40rem}}
 @media (max-width:34rem){.wide{display:none}.slim{display:block}.chosen{padding:.9rem 1rem}

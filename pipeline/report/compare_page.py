@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from pipeline.compare.result import Comparison
+from pipeline.compare.result import Comparison, Numbers
 from pipeline.report import names
 from pipeline.report.compare_bars import bars
 from pipeline.report.compare_curves import curves, losses
@@ -12,7 +12,7 @@ from pipeline.report.compare_look import Entry, entries, named, sheet
 from pipeline.report.compare_rates import rates
 from pipeline.report.compare_scatter import scatter
 from pipeline.report.compare_tables import every_metric, every_seed, has_test, methods
-from pipeline.report.compare_words import LORA, in_line, money, places, share
+from pipeline.report.compare_words import LORA, fixed, in_line, memory, money, places, share
 from pipeline.report.details import code, config, folded, machine
 from pipeline.report.headline import tile
 from pipeline.report.markup import Html, el, facts, isolate, join
@@ -99,7 +99,7 @@ def tiles(document: Comparison, listed: Sequence[Entry]) -> Html | None:
         "dl",
         tile(
             f"{'Test' if test else 'Validation'} {names.within(metric)}",
-            in_line(score, after) if score else "–",
+            headline(score, after),
             on_validation,
         ),
         tile(
@@ -114,9 +114,16 @@ def tiles(document: Comparison, listed: Sequence[Entry]) -> Html | None:
             f"{significant(step)} s a step" if number(step) is not None else None,
             f"costs {money(cost['training'], price['currency'])}" if cost and price else None,
         ),
-        tile("Peak memory", size(chosen["peak_memory_bytes"]), f"{size(chosen['bytes'])} learned, head included"),
+        tile("Peak memory", memory(chosen["peak_memory_bytes"]), f"{size(chosen['bytes'])} learned, head included"),
         cls="tiles",
     )
+
+
+def headline(score: Numbers | None, after: int) -> Html:
+    """A mean, large, and its spread."""
+    spread = number(score["spread"]) if score else None
+    plus = el("small", f" ± {fixed(spread, after)}") if spread is not None else None
+    return join([fixed(score["mean"] if score else None, after), plus])
 
 
 def answer(document: Comparison, listed: Sequence[Entry]) -> Html | None:
@@ -172,7 +179,7 @@ def how(document: Comparison, _: Sequence[Entry]) -> Html:
         folded("Classes", classes(data.get("labels") or [])),
         folded("Configuration", config(document["config"])),
     ]
-    return el("div", el("p", fair, cls="told"), el("p", test, cls="told"), told, el("div", *made))
+    return el("div", el("div", el("p", fair), el("p", test), cls="told"), told, el("div", *made))
 
 
 def identity(document: Comparison) -> Html | None:

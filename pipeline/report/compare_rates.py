@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pipeline.compare.result import Comparison, MethodResult, TriedRate
 from pipeline.report import names
-from pipeline.report.compare_axes import Axis, breadth, log_axis
+from pipeline.report.compare_axes import Axis, breadth, log_axis, writer
 from pipeline.report.compare_look import Entry, key, marker, named
 from pipeline.report.compare_words import better, digits, fixed, rate
 from pipeline.report.markup import Html, el, isolate, join, table
@@ -66,10 +66,11 @@ def small(entry: Entry, metric: str, scale: tuple[float, float], after: int) -> 
     along = log_axis([each["rate"] for each in tried], LEFT, WIDTH - RIGHT, 1.6)
     parts: list[Html] = []
     values = ticks(*scale, 3)
+    write = writer(values)
     for value in values:
         y = up.at(value)
         parts.append(shape("line", x1=LEFT, x2=WIDTH, y1=f"{y:.1f}", y2=f"{y:.1f}", cls="grid"))
-        parts.append(label(LEFT - 5, y + 4, fixed(value, min(after, digits_of(values))), anchor="end"))
+        parts.append(label(LEFT - 5, y + 4, write(value), anchor="end"))
     parts.append(shape("line", x1=LEFT, x2=WIDTH, y1=BASE, y2=BASE, cls="axis"))
     parts += numbers(tried, one["rate"], along)
     dots = [(along.at(at), up.at(score)) for at, score in reached(one)]
@@ -80,11 +81,6 @@ def small(entry: Entry, metric: str, scale: tuple[float, float], after: int) -> 
     told = "; ".join(f"{rate(each['rate'])}: {outcome(each, after)}" for each in tried)
     title = f"{entry.title}: validation {names.within(metric)} by learning rate"
     return picture(WIDTH, HEIGHT, title, told, *parts)
-
-
-def digits_of(values: Sequence[float]) -> int:
-    """Places after the point that tell ticks apart."""
-    return next((d for d in range(9) if len({round(v, d) for v in values}) == len(set(values))), 9)
 
 
 def numbers(tried: Sequence[TriedRate], chosen: float | None, along: Axis) -> list[Html]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,15 +23,17 @@ from pipeline.report.compare_axes import (
     under,
 )
 from pipeline.report.compare_look import Entry, marker
-from pipeline.report.compare_words import better, in_line, places
+from pipeline.report.compare_words import better, falls, fixed, in_line, places
 from pipeline.report.markup import Html, el
 from pipeline.report.svg import bounds, label, shape
 from pipeline.report.values import count, number
 
 HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 330.0, 48.0, 14.0, 26.0, 46.0
-ZERO, NO_ZERO = 40.0, 0.0
+ZERO = 40.0
 """What the place of methods that train the head alone takes, which a logarithmic axis hasn't."""
 REACH = 6.0
+FAR = 2.5
+"""How many times smaller the scale has to get for a method to be left off it."""
 SPLITS = (("validation", "On validation rows, which chose"), ("test", "On test rows, which chose nothing"))
 
 
@@ -43,19 +46,38 @@ class Spot:
     score: Numbers
 
 
+@dataclass(frozen=True)
+class Placed:
+    """A method in picture units: its mark, the ends of its bar, its label."""
+
+    spot: Spot
+    x: float
+    y: float
+    bar: tuple[float, float]
+    words: str
+    off: int = 0
+    """1 where it is above the scale, -1 below."""
+
+
 def scatter(document: Comparison, listed: Sequence[Entry]) -> Html | None:
     """The score against trained values, one picture a split, all on the same scale."""
     splits = [(said, spots) for split, said in SPLITS if (spots := spots_of(document, listed, split))]
     if not splits:
         return None
-    scale = bounds([end for _, spots in splits for spot in spots for end in ends(spot.score)])
+    falling = falls(document, document["metric"])
+    every = [spot for _, spots in splits for spot in spots]
+    far = outliers(every, falling)
+    scale = bounds([end for spot in every if spot.entry.result["method"] not in far for end in ends(spot.score)])
     made = [panel(document, said, spots, scale, 460 if len(splits) == 2 else 640) for said, spots in splits]
+    titles = [entry.title for entry in listed if entry.result["method"] in far]
     seeds = len(document["seeds"])
     bars = f"Bars: ± one standard deviation over {seeds} seeds. " if seeds > 1 else "One seed: no spread is known. "
     note = (
         f"Across: trained values besides the head, on a logarithmic scale. {bars}"
         f"{better(document, document['metric']).capitalize()}. Ringed: recommended."
     )
+    if titles:
+        note += f" Off the scale, at its edge with an arrow and the mean: {', '.join(titles)}."
     return el("div", el("div", *made, cls="pair" if len(made) == 2 else "lone"), el("p", note, cls="small"))
 
 
@@ -68,6 +90,27 @@ def spots_of(document: Comparison, listed: Sequence[Entry], split: str) -> list[
         if entry.result["trained"] and score is not None and number(score["mean"]) is not None:
             found.append(Spot(entry, entry.result["trained"]["adapter"], score))
     return found
+
+
+def outliers(spots: Sequence[Spot], falling: bool) -> set[str]:
+    """At most two methods so far behind that with them the rest would lie on one line."""
+    sign = 1 if falling else -1
+    worst: dict[str, float] = {}
+    for spot in spots:
+        key = spot.entry.result["method"]
+        worst[key] = max(worst.get(key, -math.inf), sign * spot.score["mean"])
+    behind = sorted(worst, key=lambda key: -worst[key])
+    for out in (1, 2):
+        left = [spot for spot in spots if spot.entry.result["method"] not in behind[:out]]
+        if len(behind) - out >= 3 and FAR * reach(left) < reach(spots):
+            return set(behind[:out])
+    return set()
+
+
+def reach(spots: Sequence[Spot]) -> float:
+    """From the lowest end of a bar to the highest."""
+    found = [end for spot in spots for end in ends(spot.score)]
+    return max(found) - min(found)
 
 
 def ends(score: Numbers) -> tuple[float, float]:
@@ -88,20 +131,20 @@ def panel(document: Comparison, said: str, spots: Sequence[Spot], scale: tuple[f
         up = Axis(*scale, HEIGHT - BOTTOM, TOP)
         parts = across(up, LEFT, width - RIGHT, names.title(metric))
         xs, axis_parts = horizontal(spots, width)
+        placed = [put(spot, x, up, after) for x, spot in zip(xs, spots, strict=True)]
         parts += axis_parts
-        points = [(x, up.at(spot.score["mean"])) for x, spot in zip(xs, spots, strict=True)]
-        for (x, y), spot in zip(points, spots, strict=True):
-            parts += drawn(x, y, spot, [up.at(end) for end in ends(spot.score)])
-        return HEIGHT, [*parts, *labels(points, spots, up, width)]
+        for each in placed:
+            parts += drawn(each)
+        return HEIGHT, [*parts, *labels(placed, width)]
 
-    return figure(said, None, in_two(f"{names.title(metric)} against trained values. {said}", told, draw, wide))
+    return figure(said, in_two(f"{names.title(metric)} against trained values. {said}", told, draw, wide))
 
 
 def horizontal(spots: Sequence[Spot], width: float) -> tuple[list[float], list[Html]]:
     """Where each method stands, those with the same values side by side, and the axis."""
     base, right = HEIGHT - BOTTOM, width - RIGHT
     some = [float(spot.values) for spot in spots if spot.values > 0]
-    left = LEFT + (ZERO if len(some) < len(spots) else NO_ZERO)
+    left = LEFT + (ZERO if len(some) < len(spots) else 0.0)
     parts: list[Html] = []
     if left > LEFT:
         x = LEFT + ZERO / 2
@@ -137,36 +180,52 @@ def beside(xs: Sequence[float], low: float, high: float) -> list[float]:
     return result
 
 
-def drawn(x: float, y: float, spot: Spot, bar: Sequence[float]) -> list[Html]:
-    """A method's mark with its bar."""
+def put(spot: Spot, x: float, up: Axis, after: int) -> Placed:
+    """A method where it belongs, or at the edge of the scale that it is beyond."""
+    mean, (low, high) = spot.score["mean"], ends(spot.score)
+    if up.low <= mean <= up.high:
+        return Placed(spot, x, up.at(mean), (up.at(low), up.at(high)), spot.entry.title)
+    words = f"{fit(spot.entry.title, 100)} {fixed(mean, after)}"
+    y = up.start - 16 if mean < up.low else up.end + 16
+    return Placed(spot, x, y, (y, y), words, -1 if mean < up.low else 1)
+
+
+def drawn(each: Placed) -> list[Html]:
+    """A method's mark with its bar, or with an arrow where it is off the scale."""
+    x, y, look = each.x, each.y, each.spot.entry.look
     parts: list[Html] = []
-    cls = f"whisker {spot.entry.look.cls}"
-    if abs(bar[0] - bar[1]) > 0.5:
-        parts.append(shape("line", x1=f"{x:.1f}", x2=f"{x:.1f}", y1=f"{bar[0]:.1f}", y2=f"{bar[1]:.1f}", cls=cls))
-        for end in bar:
-            parts.append(shape("line", x1=f"{x - 4:.1f}", x2=f"{x + 4:.1f}", y1=f"{end:.1f}", y2=f"{end:.1f}", cls=cls))
-    if spot.entry.chosen:
+    if abs(each.bar[0] - each.bar[1]) > 0.5:
+        tips = [f"M{x - 4:.1f} {end:.1f}h8" for end in each.bar]
+        d = f"M{x:.1f} {each.bar[0]:.1f}V{each.bar[1]:.1f}{''.join(tips)}"
+        parts.append(shape("path", d=d, cls=f"whisker {look.cls}"))
+    if each.off:
+        way = -each.off
+        d = f"M{x:.1f} {y + 7 * way:.1f}v{7 * way}m-3.5 {-3.5 * way}l3.5 {3.5 * way}l3.5 {-3.5 * way}"
+        parts.append(shape("path", d=d, cls="ring"))
+    if each.spot.entry.chosen:
         parts.append(shape("circle", cx=f"{x:.1f}", cy=f"{y:.1f}", r=9.5, cls="ring"))
-    return [*parts, marker(spot.entry.look, x, y, 5.5)]
+    return [*parts, marker(look, x, y, 5.5)]
 
 
-def labels(points: Sequence[tuple[float, float]], spots: Sequence[Spot], up: Axis, width: float) -> list[Html]:
+def labels(placed: Sequence[Placed], width: float) -> list[Html]:
     """The methods' names beside their marks, with a line where they had to move away."""
-    written = [fit(spot.entry.title, 150) for spot in spots]
+    written = [fit(each.words, 150) for each in placed]
     sizes = [
-        (breadth(words) * (1.06 if spot.entry.chosen else 1), LINE) for words, spot in zip(written, spots, strict=True)
+        (breadth(words) * (1.06 if each.spot.entry.chosen else 1), LINE)
+        for words, each in zip(written, placed, strict=True)
     ]
     taken: list[Box] = []
-    for (x, y), spot in zip(points, spots, strict=True):
-        low, high = (up.at(end) for end in ends(spot.score))
-        reach = 10.0 if spot.entry.chosen else REACH
-        taken += [(x - reach, y - reach, x + reach, y + reach), (x - 4, high - 1, x + 4, low + 1)]
-    boxes = around(points, sizes, taken, (LEFT + 2, TOP - 8, width, HEIGHT - BOTTOM - 2))
+    for each in placed:
+        r = 12.0 if each.spot.entry.chosen else REACH
+        low, high = (each.y + 16, each.y - 16) if each.off else each.bar
+        taken += [(each.x - r, each.y - r, each.x + r, each.y + r), (each.x - 4, high - 1, each.x + 4, low + 1)]
+    frame = (LEFT + 2, TOP - 8, width, HEIGHT - BOTTOM - 2)
+    boxes = around([(each.x, each.y) for each in placed], sizes, taken, frame)
     parts: list[Html] = []
-    for (x, y), spot, words, box in zip(points, spots, written, boxes, strict=True):
-        near = min(max(x, box[0]), box[2]), min(max(y, box[1] + 3), box[3] - 3)
-        if (near[0] - x) ** 2 + (near[1] - y) ** 2 > 18**2:
-            d = f"M{x:.1f} {y:.1f}L{near[0]:.1f} {near[1]:.1f}"
-            parts.append(shape("path", d=d, cls=f"lead-line {spot.entry.look.cls}"))
-        parts.append(label(box[0], box[3] - 3.6, words, cls="name bold" if spot.entry.chosen else "name"))
+    for each, words, box in zip(placed, written, boxes, strict=True):
+        near = min(max(each.x, box[0]), box[2]), min(max(each.y, box[1] + 3), box[3] - 3)
+        if math.dist(near, (each.x, each.y)) > 18:
+            d = f"M{each.x:.1f} {each.y:.1f}L{near[0]:.1f} {near[1]:.1f}"
+            parts.append(shape("path", d=d, cls=f"lead-line {each.spot.entry.look.cls}"))
+        parts.append(label(box[0], box[3] - 3.6, words, cls="name bold" if each.spot.entry.chosen else "name"))
     return parts

@@ -11,6 +11,7 @@ from pipeline.report.compare_words import (
     LORA,
     better,
     fixed,
+    memory,
     metrics,
     money,
     over_seeds,
@@ -28,15 +29,15 @@ def methods(document: Comparison, listed: Sequence[Entry]) -> Html:
     heads = alike([entry.result["trained"]["head"] for entry in listed if entry.result["trained"]])
     name = names.title(metric)
     columns: list[tuple[str, str | None]] = [
-        ("Trained values", "besides the head" if heads is not None else "and the head's"),
-        (f"Of {LORA}'s", None),
+        ("Trained values", "head apart"),
+        (f"Of {LORA}", None),
         (name, "validation"),
         *([(name, "test")] if tested else []),
         ("A step", None),
         ("One training", None),
-        ("All trainings", "rates and seeds"),
+        ("All trainings", None),
         ("Peak memory", None),
-        ("Learned", "size in float32"),
+        ("Size", "float32"),
         *([("Cost", "one; all")] if price else []),
     ]
     head = el("tr", *(el("th", h, el("small", s) if s else None, scope="col") for h, s in [("Method", None), *columns]))
@@ -50,7 +51,8 @@ def row(document: Comparison, entry: Entry, columns: int, own_heads: bool, teste
     """One method."""
     one, metric, price = entry.result, document["metric"], document["price"]
     if one["status"] == "failed":
-        why = el("td", "✕ failed: ", isolate(one["reason"] or "for no known reason"), colspan=columns, cls="failed")
+        said = el("span", "✕ failed: ", isolate(one["reason"] or "for no known reason"))
+        why = el("td", said, colspan=columns, cls="failed")
         return el("tr", first(document, entry), why)
     after = places(document, metric)
     trained, prepared = one["trained"], number(one["prepare_seconds"])
@@ -70,7 +72,7 @@ def row(document: Comparison, entry: Entry, columns: int, own_heads: bool, teste
         f"{significant(one['seconds_per_step'])} s" if number(one["seconds_per_step"]) is not None else MISSING,
         join([duration(one["seconds"]), el("small", f"+ {duration(prepared)} before") if prepared else None]),
         duration(one["sweep_seconds"]),
-        size(one["peak_memory_bytes"]),
+        memory(one["peak_memory_bytes"]),
         size(one["bytes"]),
     ]
     if price:
@@ -104,8 +106,13 @@ def legend(document: Comparison, heads: int | None) -> Html:
         if seeds > 1
         else "One seed: how much chance moves these numbers isn't known, so no ± is shown."
     )
-    head = f" The head, {plural(heads, 'value')}, is trained by every method and comes on top." if heads else ""
+    head = (
+        f" The head, {plural(heads, 'value')}, is trained by every method, comes on top and is part of the size."
+        if heads
+        else ""
+    )
     lora = f" {LORA} trains {plural(document['lora_values'], 'value')} on the same layers."
+    lora += " All trainings: every rate and every seed."
     price = document["price"]
     cost = ""
     if price:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pipeline.compare.result import Comparison, Numbers
 from pipeline.report import names
 from pipeline.report.markup import Html, el, join
-from pipeline.report.values import MISSING, NBSP, number, significant
+from pipeline.report.values import MISSING, NBSP, number, significant, size, trimmed
 
 LOWER = frozenset({"loss", "mse", "rmse", "mae"})
 LORA = "LoRA r=8"
@@ -91,10 +91,23 @@ def share(value: float | None) -> str:
 
 def money(value: float, currency: str) -> str:
     """A price: cents, or two figures of less."""
-    written = f"{value:,.2f}" if value >= 0.095 or value == 0 else significant(value, 2)
+    few = significant(value, 2) if abs(value) < 1e-4 else f"{value:#.2g}"
+    written = f"{value:,.2f}" if value >= 0.0995 or value == 0 else few
     return f"{written}{NBSP}{currency}" if currency else written
 
 
+def memory(value: float | None) -> str:
+    """Bytes in three figures, as methods are close: 1310000000 → 1.31 GB."""
+    x = number(value)
+    if x is None or x < 999.5e3:
+        return size(value)
+    unit, name = next(each for each in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB")) if x >= 0.9995 * each[0])
+    return f"{significant(x / unit)}{NBSP}{name}"
+
+
 def rate(value: float) -> str:
-    """A learning rate."""
-    return significant(value)
+    """A learning rate, as configurations have it: 0.03, 3.2e-5."""
+    if value >= 1e-3:
+        return significant(value)
+    mantissa, power = f"{value:.3g}".split("e") if value < 1e-4 else f"{value:.2e}".split("e")
+    return f"{trimmed(mantissa)}e{int(power)}"
