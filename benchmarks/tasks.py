@@ -111,7 +111,10 @@ def keep(file: Path, name: str, size: str, results: Sequence[dict[str, Any]]) ->
 
 
 def row(one: dict[str, Any], metric: str, lora: int) -> str:
-    """A row of a table: method, trained values and their share of LoRA's, rate (* at the edge of those tried), validation, test."""
+    """A row of a table: method, trained values and their share of LoRA's, rate, validation, test.
+
+    A * is at a rate at the edge of those tried.
+    """
     if one["status"] != "done":
         return f"| {one['title']} | failed: {one['reason']} |"
     validation, test = one["validation"][metric], one["test"][metric]
