@@ -63,7 +63,7 @@ def made(shape: tuple[int, int], kind: str, seed: int, device: str) -> torch.Ten
     random = torch.Generator().manual_seed(seed)
     values = spectrum(kind, min(shape))
     if values is None:
-        return (torch.randn(shape, generator=random) / max(shape) ** 0.5).to(device)
+        return torch.randn(shape, generator=random).div(max(shape) ** 0.5).to(device)
     W = torch.zeros(shape, device=device)
     W.diagonal().copy_(values)
     for _ in range(2):
