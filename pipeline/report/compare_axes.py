@@ -123,7 +123,8 @@ def fit(words: str, room: float, size: float = SIZE) -> str:
     """A text that is no wider than `room`: what is too much goes from its middle, as names end in what differs."""
     if breadth(words, size) <= room:
         return words
-    for kept in range(len(words) - 1, 2, -1):
+    most = int(room / (0.34 * size))
+    for kept in range(min(len(words) - 1, most), 2, -1):
         front = (kept + 1) // 2
         cut = words[:front].rstrip() + "…" + words[len(words) - (kept - front) :].lstrip()
         if breadth(cut, size) <= room:
