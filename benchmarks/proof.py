@@ -7,7 +7,7 @@
 
 Each method is tried at three rates (√10 apart) with one seed and judged on validation rows; the best one is trained
 with two more seeds; test rows are read for those three only. It goes on where it was interrupted (runs/proof-SIZE/);
-tasks may run at once, each in a process of its own. Keeps benchmarks/results/proof-SIZE-TASK.json. One thread a training.
+tasks may run at once, each in a process of its own. Keeps benchmarks/results/proof-SIZE-TASK.json. One thread each.
 Seconds and memory are in the files too, but trainings that ran beside others are no measure of speed: see training.py.
 """
 
