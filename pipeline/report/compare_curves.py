@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from pipeline.compare.result import Comparison, MethodResult
 from pipeline.report import names
@@ -22,7 +23,7 @@ from pipeline.report.compare_axes import (
 from pipeline.report.compare_look import Entry, marker
 from pipeline.report.compare_words import better, digits, fixed
 from pipeline.report.markup import Html, el
-from pipeline.report.svg import Point, bounds, label, polyline, shape, smooth, thin
+from pipeline.report.svg import Point, bounds, label, polyline, shape, thin
 from pipeline.report.values import number
 
 LEFT, BOTTOM = 48.0, 46.0
@@ -59,7 +60,7 @@ def losses(_: Comparison, listed: Sequence[Entry]) -> Html | None:
 
     def read(one: MethodResult, x: str) -> list[Point]:
         found = points_of([(row["step"] if x == "step" else row["seconds"], row["loss"]) for row in one["curve"]])
-        return smooth(found, max(2, len(found) // 40)) if len(found) > MANY else found
+        return running(found, max(3, len(found) // 25)) if len(found) > MANY else found
 
     made = pair(listed, "Training loss", read, dots=False)
     if made is None:
@@ -72,6 +73,13 @@ def points_of(pairs: Sequence[tuple[object, object]]) -> list[Point]:
     """Those of which both are numbers."""
     found = ((number(a), number(b)) for a, b in pairs)
     return [(a, b) for a, b in found if a is not None and b is not None]
+
+
+def running(points: Sequence[Point], reach: int) -> list[Point]:
+    """Mean of each point and up to `reach` on either side: as many on both at the start, where a loss falls fast;
+    all there are on the left at the end, where one batch's noise would stand for what was reached."""
+    ys = [y for _, y in points]
+    return [(x, fmean(ys[max(0, i - reach) : i + min(reach, i) + 1])) for i, (x, _) in enumerate(points)]
 
 
 def pair(

@@ -27,6 +27,7 @@ _RULES = """
 .hue-bar{fill:var(--m)}
 .cross{fill:none;stroke:var(--bad);stroke-width:2;stroke-linecap:round}
 .plot .bold{font-weight:650;fill:var(--ink)}.plot .warned{fill:var(--warn);font-weight:600}
+.halo{paint-order:stroke;stroke:var(--bg);stroke-width:3px;stroke-linejoin:round}
 .axis{stroke:var(--grey);stroke-width:1}
 .dot-key{width:.85rem;height:.85rem;vertical-align:-.08rem;margin-right:.4rem;flex:none}
 .slim{display:none}

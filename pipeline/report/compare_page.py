@@ -12,7 +12,7 @@ from pipeline.report.compare_look import Entry, entries, named, sheet
 from pipeline.report.compare_rates import rates
 from pipeline.report.compare_scatter import scatter
 from pipeline.report.compare_tables import every_metric, every_seed, has_test, methods
-from pipeline.report.compare_words import LORA, fixed, in_line, memory, money, places, share
+from pipeline.report.compare_words import LORA, fixed, in_line, memory, money, places, sentence, share
 from pipeline.report.details import code, config, folded, machine
 from pipeline.report.headline import tile
 from pipeline.report.markup import Html, el, facts, isolate, join
@@ -20,6 +20,7 @@ from pipeline.report.page import head
 from pipeline.report.values import count, duration, moment, number, plural, significant, size
 
 Section = Callable[[Comparison, Sequence[Entry]], Html | None]
+SPLITS = ("train", "validation", "test")
 TASKS = {
     "text-classification": "put texts into classes",
     "text-regression": "give texts a number",
@@ -67,12 +68,12 @@ def recommendation(document: Comparison, listed: Sequence[Entry]) -> Html:
     chosen = next((entry for entry in listed if entry.chosen), None)
     title = join(["Recommended: ", named(chosen)]) if chosen else "No recommendation"
     equals = [entry for entry in listed if entry.result["method"] in said["equals"]]
-    reasons = [el("li", isolate(reason)) for reason in said["reasons"]]
+    reasons = [el("li", sentence(reason)) for reason in said["reasons"]]
     chips = [el("li", named(entry)) for entry in equals]
     return el(
         "div",
         el("h2", title),
-        el("p", isolate(said["text"]), cls="said"),
+        el("p", sentence(said["text"]), cls="said"),
         el("h3", "Why, and what is not known") if reasons else None,
         el("ul", *reasons) if reasons else None,
         el("h3", "Can't be told apart") if chips else None,
@@ -94,6 +95,9 @@ def tiles(document: Comparison, listed: Sequence[Entry]) -> Html | None:
     trained, cost = chosen["trained"], chosen["cost"]
     full = number(document["full_values"])
     part = f"{100 * trained['adapter'] / full:.2g}% of these layers' weights" if trained and full else None
+    lora = f"{share(chosen['share_of_lora'])} of {LORA}'s"
+    if trained and not trained["adapter"]:
+        lora, part = f"but the head's {count(trained['head'])}", None
     step = chosen["seconds_per_step"]
     return el(
         "dl",
@@ -102,12 +106,7 @@ def tiles(document: Comparison, listed: Sequence[Entry]) -> Html | None:
             headline(score, after),
             on_validation,
         ),
-        tile(
-            "Trained values",
-            count(trained and trained["adapter"]),
-            f"{share(chosen['share_of_lora'])} of {LORA}'s",
-            part,
-        ),
+        tile("Trained values", count(trained and trained["adapter"]), lora, part),
         tile(
             "One training",
             duration(chosen["seconds"]),
@@ -162,7 +161,7 @@ def how(document: Comparison, _: Sequence[Entry]) -> Html:
     )
     told = facts(
         [
-            *((f"{str(split).capitalize()} rows", count(value)) for split, value in rows.items() if value is not None),
+            *((f"{split.capitalize()} rows", count(rows[split])) for split in SPLITS if rows.get(split) is not None),
             ("Classes", count(len(data.get("labels") or [])) if data.get("labels") else ""),
             ("Decided by", f"validation {names.within(document['metric'])}"),
             ("Seeds", ", ".join(str(seed) for seed in document["seeds"])),

@@ -8,7 +8,7 @@ from pipeline.compare.result import Comparison, MethodResult, TriedRate
 from pipeline.report import names
 from pipeline.report.compare_axes import Axis, breadth, log_axis, writer
 from pipeline.report.compare_look import Entry, key, marker, named
-from pipeline.report.compare_words import better, digits, fixed, rate
+from pipeline.report.compare_words import better, digits, fixed, rate, sentence
 from pipeline.report.markup import Html, el, isolate, join, table
 from pipeline.report.svg import bounds, label, picture, polyline, shape, ticks
 from pipeline.report.values import number, plural
@@ -141,7 +141,7 @@ def listed_rates(listed: Sequence[Entry], metric: str, after: int) -> Html:
 def remark(one: MethodResult, each: TriedRate) -> Html:
     """Chosen, at the edge, or why it failed."""
     if each["status"] == "failed":
-        return el("span", "failed: ", isolate(each["reason"] or "for no known reason"))
+        return el("span", "failed: ", sentence(each["reason"] or "for no known reason"))
     if each["rate"] != one["rate"]:
         return Html("")
     return join(["chosen", ", at the edge of those tried" if one["at_edge"] else None])

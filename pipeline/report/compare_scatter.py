@@ -227,5 +227,5 @@ def labels(placed: Sequence[Placed], width: float) -> list[Html]:
         if math.dist(near, (each.x, each.y)) > 18:
             d = f"M{each.x:.1f} {each.y:.1f}L{near[0]:.1f} {near[1]:.1f}"
             parts.append(shape("path", d=d, cls=f"lead-line {each.spot.entry.look.cls}"))
-        parts.append(label(box[0], box[3] - 3.6, words, cls="name bold" if each.spot.entry.chosen else "name"))
+        parts.append(label(box[0], box[3] - 3.6, words, cls=f"name halo{' bold' if each.spot.entry.chosen else ''}"))
     return parts

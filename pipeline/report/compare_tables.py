@@ -17,6 +17,7 @@ from pipeline.report.compare_words import (
     over_seeds,
     places,
     rate,
+    sentence,
     share,
 )
 from pipeline.report.markup import Html, el, isolate, join, scroller, table
@@ -51,7 +52,7 @@ def row(document: Comparison, entry: Entry, columns: int, own_heads: bool, teste
     """One method."""
     one, metric, price = entry.result, document["metric"], document["price"]
     if one["status"] == "failed":
-        said = el("span", "✕ failed: ", isolate(one["reason"] or "for no known reason"))
+        said = el("span", "✕ failed: ", sentence(one["reason"] or "for no known reason"))
         why = el("td", said, colspan=columns, cls="failed")
         return el("tr", first(document, entry), why)
     after = places(document, metric)
@@ -125,7 +126,7 @@ def legend(document: Comparison, heads: int | None) -> Html:
 def remarks(listed: Sequence[Entry]) -> Html | None:
     """What was noted of each method."""
     said = [
-        el("li", el("b", isolate(entry.title)), ": ", isolate(note))
+        el("li", el("b", isolate(entry.title)), ": ", sentence(note))
         for entry in listed
         for note in entry.result["notes"]
     ]

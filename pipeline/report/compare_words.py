@@ -14,6 +14,11 @@ LOWER = frozenset({"loss", "mse", "rmse", "mae"})
 LORA = "LoRA r=8"
 
 
+def sentence(said: str) -> Html:
+    """Somebody else's sentence: as `isolate`, but it breaks between words alone, as its points are in numbers too."""
+    return el("bdi", said)
+
+
 def falls(document: Comparison, metric: str) -> bool:
     """Whether lower values of a metric are better."""
     return not document["higher_is_better"] if metric == document["metric"] else metric in LOWER

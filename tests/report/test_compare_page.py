@@ -14,6 +14,7 @@ from reading import Page
 
 from pipeline.compare.result import Comparison, MethodResult
 from pipeline.report.compare_axes import Axis, apart, around, breadth, fit, writer
+from pipeline.report.compare_curves import running
 from pipeline.report.compare_look import COLOURS, SHAPES, entries, marker
 from pipeline.report.compare_page import SECTIONS, render
 from pipeline.report.compare_words import digits, memory, money, rate, share
@@ -265,6 +266,23 @@ def test_numbers_that_are_missing_leave_no_trace() -> None:
     svfit["peak_memory_bytes"] = svfit["bytes"] = svfit["prepare_seconds"] = svfit["seconds_per_step"] = None
     svfit["test"] = None
     assert re.search(r"\b(nan|inf|None)\b", Page(render(document)).text) is None
+
+
+def test_a_running_mean_follows_the_start_and_settles_at_the_end() -> None:
+    assert running([(float(i), 10.0 if i == 0 else 1.0) for i in range(30)], 3)[0] == (0.0, 10.0)
+    assert running([(float(i), 9.0 if i == 29 else 1.0) for i in range(30)], 3)[-1] == (29.0, 3.0)
+
+
+def test_the_head_alone_recommended_says_what_it_trains() -> None:
+    document = comparison()
+    document["recommendation"]["method"] = "head"
+    assert "but the head's 29,645" in Page(render(document)).text
+
+
+def test_numbers_in_sentences_do_not_break_at_their_point() -> None:
+    document = comparison()
+    document["recommendation"]["text"] = "Use svfit: 0.762 it is."
+    assert "0.762 it is" in render(document)
 
 
 def test_a_seed_that_failed_is_counted() -> None:
