@@ -43,6 +43,11 @@ class Task:
     epochs: int
     batch_size: int
 
+    @property
+    def faster(self) -> float:
+        """How much higher than usual the middle of the rates is: two hundred steps want more than two thousand."""
+        return 10**0.5 if 0 < self.rows[0] <= 2000 else 1.0
+
 
 SIZES = {
     "short": {
@@ -96,7 +101,7 @@ def compare(name: str, size: str, methods: Sequence[Method], folder: Path, conso
             threads=1,
         )
         for method in methods:
-            swept = engine.sweep(method, RATES, SEEDS)
+            swept = engine.sweep(dataclasses.replace(method, rate=method.rate * task.faster), RATES, SEEDS)
             results.append(dict(method_result(swept, found.metric, None)))
     return results
 
