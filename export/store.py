@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
@@ -88,6 +89,13 @@ class FactorStore:
         """
         for name, layer in basis.layers.items():
             yield name, self._of(basis, name, layer)
+
+    def spectrum(self, layer: LayerBasis) -> torch.Tensor:
+        """The singular values of a layer's weight that are known, `(n,)`, descending. Raises `InputError` for none."""
+        files = list(self._candidates(layer.weight_sha256, layer.places[-1] + 1, float("inf")))
+        if not files:
+            raise InputError(f"no factors of weight {layer.weight_sha256[:12]} in {self.root}")
+        return files[-1].factors.S  # the last one holds most
 
     def _of(self, basis: Basis, name: str, layer: LayerBasis) -> Factors:
         others = False

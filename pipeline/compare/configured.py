@@ -37,7 +37,7 @@ def _own(found: Method, problem: ConfiguredProblem) -> Method:
     adapter, train = problem.context.config.adapter, problem.context.config.train
     core = core_of(adapter)
     like = {"diagonal": "svfit", "banded": "banded", "dense": "dense"}[core.kind]
-    rate = train.learning_rate if "learning_rate" in train.model_fields_set else method(like).rate
+    rate = train.learning_rate or method(like).rate
     own = dataclasses.replace(found, title=_title(adapter, core.bands), rate=rate)
     wrapped = partial(
         svf.prepare,

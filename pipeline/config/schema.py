@@ -159,7 +159,9 @@ class TrainSection(Section):
     epochs: int = Field(default=3, gt=0, description="passes over the training rows")
     seed: int = Field(default=0, ge=0, lt=2**32, description="of the split, the order and the new weights")
     batch_size: int = Field(default=32, gt=0, description="rows a step and device")
-    learning_rate: float = Field(default=0.03, gt=0, description="of the singular values")
+    learning_rate: float = Field(
+        default=0.0, ge=0, description="of the adapter; 0 = by its core: 0.03 diagonal, 0.01 banded, 0.003 dense"
+    )
     head_learning_rate: float = Field(default=0.01, gt=0, description="of the head and what else is trained whole")
     weight_decay: float = Field(default=0.0, ge=0, description="of the head; singular values are never decayed")
     warmup: float = Field(default=0.06, ge=0, lt=1, description="share of the steps in which the rate rises")

@@ -50,6 +50,7 @@ def method(text: str, targets: Targets = "all-linear") -> Method:
     kind, numbers = check_name(text)
     from export.core import Core
     from pipeline.methods import plain, svf
+    from pipeline.train.plan import RATES
 
     if kind in ("svfit", "banded", "dense"):
         bands = (numbers[0] if numbers else 1) if kind == "banded" else 0
@@ -58,9 +59,8 @@ def method(text: str, targets: Targets = "all-linear") -> Method:
         core = Core({"svfit": "diagonal"}.get(kind, kind), bands)
         title = {"svfit": "SVFit", "banded": f"banded k={bands}", "dense": "dense"}[kind]
         title = title if rank == "full" else f"{title} r={rank}"
-        rate = {"svfit": 0.03, "banded": 0.01, "dense": 0.003}[kind]
         prepare = partial(svf.prepare, core=core, rank=rank, targets=targets)
-        return Method(text, title, prepare, rate, trained=svf.trained, targets=targets)
+        return Method(text, title, prepare, RATES[core.kind], trained=svf.trained, targets=targets)
     if kind in ("lora", "pissa"):
         from pipeline.methods import lora
 

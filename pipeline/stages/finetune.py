@@ -22,7 +22,7 @@ from pipeline.svf import SVFit, wrap
 from pipeline.svf.inspect import layer_spectra
 from pipeline.train.fit import Fit, fit
 from pipeline.train.metrics import headline
-from pipeline.train.plan import Plan
+from pipeline.train.plan import RATES, Plan
 from pipeline.train.rows import Rows, count_tokens
 from pipeline.train.scale import Scale, output_layer
 from serve.errors import UsageError
@@ -128,10 +128,8 @@ def max_length(context: Context, loaded: Loaded) -> int:
 
 def plan(context: Context, metric: str) -> Plan:
     train = context.config.train
-    return Plan(
-        **{name: getattr(train, name) for name in Plan.__dataclass_fields__ if name != "metric"},
-        metric=metric,
-    )
+    same = {name: getattr(train, name) for name in Plan.__dataclass_fields__ if name not in ("metric", "learning_rate")}
+    return Plan(**same, metric=metric, learning_rate=train.learning_rate or RATES[context.config.adapter.core])
 
 
 def _check_metric(task: str, metric: str) -> None:
@@ -236,5 +234,5 @@ def _adapter(
         "values": adapter.size,
         **({} if ranks is None else {"chosen": ranks.record}),
         **({} if dropped is None else {"dropped": dropped}),
-        "layers": layer_spectra(adapter, svfit.found.spectra),
+        "layers": layer_spectra(adapter, svfit.found.spectra, svfit.found.energy),
     }

@@ -55,11 +55,12 @@ def settle(context: Context, adapter: Adapter, kept: Mapping[str, Sequence[int]]
             targets = scale.apply(targets)
         return Rows(loaded.tokenizer, split.texts, targets, card["max_length"])
 
+    fast = plan(context, "loss")
     slower = dataclasses.replace(
-        plan(context, "loss"),
+        fast,
         epochs=epochs,
-        learning_rate=config.train.learning_rate * RATE,
-        head_learning_rate=config.train.head_learning_rate * RATE,
+        learning_rate=fast.learning_rate * RATE,
+        head_learning_rate=fast.head_learning_rate * RATE,
         checkpoint=False,
         early_stopping=0,
         max_steps=0,

@@ -73,14 +73,17 @@ def named(layers: Mapping[str, Any], pattern: str | None) -> dict[str, Any]:
     return kept
 
 
-def layer_spectra(adapter: Adapter, spectra: Mapping[str, torch.Tensor], points: int = 64) -> list[dict[str, Any]]:
+def layer_spectra(
+    adapter: Adapter, spectra: Mapping[str, torch.Tensor], energy: Mapping[str, float], points: int = 64
+) -> list[dict[str, Any]]:
     """A row a layer: its spectrum, the share that its rank captures, and how far training moved each value.
 
-    `spectra` holds all singular values of each weight, `(min(out, in),)`, descending. `spectrum` and `moved` are
-    sampled at `index`, at most `points` of them, the first and last included; `moved` is as `turned` has it, 0 for
-    directions that aren't trained. Where the trained ones are `scattered`, not the first, an entry of `moved` is the
-    largest from its index to the next one. Raises `InputError` for a layer without a spectrum, or one that is too
-    short.
+    `spectra` holds the singular values of each weight that are known, `(n,)`, descending, `energy` the squares of all
+    of them, summed: of a large weight only the top ones are known, and then no effective rank is.
+    `spectrum` and `moved` are sampled at `index`, at most `points` of them, the first and last included; `moved` is as
+    `turned` has it, 0 for directions that aren't trained. Where the trained ones are `scattered`, not the first, an
+    entry of `moved` is the largest from its index to the next one. Raises `InputError` for a layer without a spectrum,
+    or one that is too short.
     """
     rows = []
     for name, layer in adapter.basis.layers.items():
@@ -98,8 +101,8 @@ def layer_spectra(adapter: Adapter, spectra: Mapping[str, torch.Tensor], points:
                 "name": name,
                 "shape": list(layer.shape),
                 "rank": layer.rank,
-                "energy": _held(values, places),
-                "effective_rank": effective_rank(values),
+                "energy": float(values[places].square().sum()) / energy[name] if energy[name] else 1.0,
+                "effective_rank": effective_rank(values) if values.numel() == min(layer.shape) else None,
                 "spectrum": values[index].tolist(),
                 "index": index,
                 "moved": (moved[index] if layer.directions is None else _peaks(moved, index)).tolist(),
@@ -152,12 +155,6 @@ def _peaks(moved: torch.Tensor, index: Sequence[int]) -> torch.Tensor:
 
 def _trained(adapter: Adapter, name: str) -> torch.Tensor:
     return adapter.delta[name].double()[adapter.core.mask(adapter.basis.layers[name].rank)]
-
-
-def _held(values: torch.Tensor, places: Sequence[int]) -> float:
-    squares = values.square()
-    total = float(squares.sum())
-    return float(squares[list(places)].sum()) / total if total else 1.0
 
 
 def sample_index(count: int, points: int) -> Sequence[int]:

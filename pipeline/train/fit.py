@@ -63,14 +63,12 @@ def fit(
     """
     set_seed(plan.seed)
     watch = Watch(console)
-    callbacks: list[Any] = [watch]
-    if plan.early_stopping and not plan.max_steps:
-        callbacks.append(Patience(plan.early_stopping, plan.metric))
     trainer = make_trainer(
         tuned, tokenizer, plan, folder, task=task, train=train, validation=validation, measure=measure
     )
-    for callback in callbacks:
-        trainer.add_callback(callback)
+    trainer.add_callback(watch)
+    if plan.early_stopping and not plan.max_steps:
+        trainer.add_callback(Patience(plan.early_stopping, plan.metric))
     _start_memory()
     last = _last_checkpoint(folder) if plan.checkpoint else None
     try:

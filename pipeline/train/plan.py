@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+RATES = {"diagonal": 0.03, "banded": 0.01, "dense": 0.003}
+"""The adapter's learning rate where none is set, by its core."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -16,7 +19,7 @@ class Plan:
     seed: int = 0
     batch_size: int = 32
     gradient_accumulation: int = 1
-    learning_rate: float = 0.03
+    learning_rate: float = RATES["diagonal"]
     head_learning_rate: float = 0.01
     weight_decay: float = 0.0
     warmup: float = 0.06

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
 from torch.utils.data import Sampler, SequentialSampler
-from transformers import Trainer
+from transformers import Trainer, TrainerCallback
 
 from pipeline.train.plan import Plan
 from pipeline.train.rows import IGNORED
@@ -30,8 +30,9 @@ class AdapterTrainer(Trainer):
         self.class_weights = weights
         self.best: dict[str, torch.Tensor] | None = None
         """The best epoch's parameters, where no checkpoint holds them."""
-        self._began: float | None = None
+        self._began = time.perf_counter()
         super().__init__(model=tuned.model, compute_loss_func=self.loss, **arguments)
+        self.add_callback(_Clock(self))
 
     def loss(self, outputs: Any, labels: torch.Tensor, num_items_in_batch: int | None = None) -> torch.Tensor:
         """Cross entropy for classes, mean squared error for numbers, averaged over the optimizer step's rows; for a
@@ -70,6 +71,11 @@ class AdapterTrainer(Trainer):
             )
         return self.optimizer
 
+    def start_clock(self) -> None:
+        """Seconds count from here; a resumed run's from where its history ended."""
+        spent = max((row.get("seconds", 0.0) for row in self.state.log_history), default=0.0)
+        self._began = time.perf_counter() - spent
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Every entry of the history says at how many seconds of training it was made, a resumed run's included.
 
@@ -79,10 +85,6 @@ class AdapterTrainer(Trainer):
             raise InputError(
                 f"training diverged at step {self.state.global_step}: the loss is not a number; "
                 "try a lower train.learning_rate"
-            )
-        if self._began is None:
-            self._began = time.perf_counter() - max(
-                (row.get("seconds", 0.0) for row in self.state.log_history), default=0
             )
         super().log(logs | {"seconds": round(time.perf_counter() - self._began, 3)}, start_time)
 
@@ -130,3 +132,13 @@ class AdapterTrainer(Trainer):
         """Rows of a step. transformers doesn't count labels of -100, which here may be a number to predict."""
         counted = [{"labels": torch.zeros(len(batch["labels"]), dtype=torch.int64)} for batch in batch_samples]
         return super()._get_num_items_in_batch(counted, device)
+
+
+class _Clock(TrainerCallback):
+    """Starts the trainer's clock with its first step."""
+
+    def __init__(self, trainer: AdapterTrainer) -> None:
+        self.trainer = trainer
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        self.trainer.start_clock()

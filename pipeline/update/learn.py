@@ -66,7 +66,6 @@ def metric_of(parent: Parent) -> str:
 
 def plan_of(parent: Parent, rows: UpdateRows, wish: Wish, seed: int) -> Plan:
     """The run's plan, gentler, for a fixed number of steps: nothing is chosen on the rows that are held out."""
-    train = parent.context.config.train
     known = plan(parent.context, metric_of(parent))
     epochs = wish.epochs or EPOCHS
     steps = math.ceil(len(rows.train.labels) / (known.batch_size * known.gradient_accumulation))
@@ -74,8 +73,8 @@ def plan_of(parent: Parent, rows: UpdateRows, wish: Wish, seed: int) -> Plan:
         known,
         epochs=epochs,
         seed=seed,
-        learning_rate=wish.learning_rate or train.learning_rate * RATE,
-        head_learning_rate=wish.head_learning_rate or train.head_learning_rate * RATE,
+        learning_rate=wish.learning_rate or known.learning_rate * RATE,
+        head_learning_rate=wish.head_learning_rate or known.head_learning_rate * RATE,
         max_steps=epochs * steps,
         early_stopping=0,
         checkpoint=False,

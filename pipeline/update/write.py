@@ -152,7 +152,7 @@ def _write_records(parent: Parent, now: Opened, made: Made, dataset: Dataset, fo
             "rank": parent.context.config.adapter.rank,
             "basis_id": svfit.basis.id,
             "values": svfit.basis.size,
-            "layers": layer_spectra(svfit.export(NAME), svfit.found.spectra),
+            "layers": layer_spectra(svfit.export(NAME), svfit.found.spectra, svfit.found.energy),
         },
     }
     write_json(folder / "training.json", training)

@@ -66,7 +66,7 @@ def test_defaults_are_the_documented_ones(tmp_path: Path) -> None:
             "epochs": 3,
             "seed": 0,
             "batch_size": 32,
-            "learning_rate": 0.03,
+            "learning_rate": 0.0,
             "head_learning_rate": 0.01,
             "weight_decay": 0.0,
             "warmup": 0.06,
