@@ -28,6 +28,7 @@ _RULES = """
 .cross{fill:none;stroke:var(--bad);stroke-width:2;stroke-linecap:round}
 .plot .bold{font-weight:650;fill:var(--ink)}.plot .warned{fill:var(--warn);font-weight:600}
 .halo{paint-order:stroke;stroke:var(--bg);stroke-width:3px;stroke-linejoin:round}
+.cut{stroke:var(--grey);stroke-width:1;stroke-dasharray:2 4}
 .axis{stroke:var(--grey);stroke-width:1}
 .dot-key{width:.85rem;height:.85rem;vertical-align:-.08rem;margin-right:.4rem;flex:none}
 .slim{display:none}
@@ -49,7 +50,7 @@ _RULES = """
 .methods td.failed{text-align:left;white-space:normal;color:var(--bad);overflow-wrap:anywhere}
 .failed span{display:block;max-width:min(44rem,58vw)}
 .methods .badge{white-space:nowrap}.methods .won .badge{background:var(--bg)}
-.groups thead tr:first-child th{border-bottom:0;padding-bottom:0;text-align:center}
+.groups thead tr:first-child>*{border-bottom:0;padding-bottom:0;text-align:center}
 .tries{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,10rem),1fr));gap:1.3rem 1rem}
 .try h4{display:flex;align-items:center;overflow-wrap:anywhere;min-width:0}.try{min-width:0}.try h4 bdi{min-width:0}
 .try small{display:block;line-height:1.4;overflow-wrap:anywhere}.try .warn{color:var(--warn)}.try .bad{color:var(--bad)}

@@ -29,8 +29,9 @@ from pipeline.report.svg import bounds, label, shape
 from pipeline.report.values import count, number
 
 HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 330.0, 48.0, 14.0, 26.0, 46.0
-ZERO = 40.0
-"""What the place of methods that train the head alone takes, which a logarithmic axis hasn't."""
+ZERO, STRIP = 40.0, 34.0
+"""What the place of methods that train the head alone takes, which a logarithmic axis hasn't, and what
+that of methods beyond the scale."""
 REACH = 6.0
 FAR = 3.0
 """How many times smaller the scale has to get for a method to be left off it."""
@@ -77,7 +78,7 @@ def scatter(document: Comparison, listed: Sequence[Entry]) -> Html | None:
         f"{better(document, document['metric']).capitalize()}. Ringed: recommended."
     )
     if titles:
-        note += f" Off the scale, at its edge with an arrow and the mean: {', '.join(titles)}."
+        note += f" Off the scale, beyond the dashed line, with an arrow and the mean: {', '.join(titles)}."
     return el("div", el("div", *made, cls="pair" if len(made) == 2 else "lone"), el("p", note, cls="small"))
 
 
@@ -128,8 +129,8 @@ def panel(document: Comparison, said: str, spots: Sequence[Spot], scale: tuple[f
     )
 
     def draw(width: float) -> tuple[float, list[Html]]:
-        up = Axis(*scale, HEIGHT - BOTTOM, TOP)
-        parts = across(up, LEFT, width - RIGHT, names.title(metric))
+        up, cuts = vertical(scale, [spot.score["mean"] for spot in spots], width)
+        parts = [*across(up, LEFT, width - RIGHT, names.title(metric)), *cuts]
         xs, axis_parts = horizontal(spots, width)
         placed = [put(spot, x, up, after) for x, spot in zip(xs, spots, strict=True)]
         parts += axis_parts
@@ -138,6 +139,20 @@ def panel(document: Comparison, said: str, spots: Sequence[Spot], scale: tuple[f
         return HEIGHT, [*parts, *labels(placed, width)]
 
     return figure(said, in_two(f"{names.title(metric)} against trained values. {said}", told, draw, wide))
+
+
+def vertical(scale: tuple[float, float], means: Sequence[float], width: float) -> tuple[Axis, list[Html]]:
+    """The axis of the score, with a strip cut off for methods that are beyond it."""
+    bottom, top = HEIGHT - BOTTOM, TOP
+    cuts: list[float] = []
+    if min(means) < scale[0]:
+        bottom -= STRIP
+        cuts.append(bottom)
+    if max(means) > scale[1]:
+        top += STRIP
+        cuts.append(top)
+    lines = [shape("line", x1=LEFT, x2=width - RIGHT, y1=y, y2=y, cls="cut") for y in cuts]
+    return Axis(*scale, bottom, top), lines
 
 
 def horizontal(spots: Sequence[Spot], width: float) -> tuple[list[float], list[Html]]:
@@ -186,7 +201,7 @@ def put(spot: Spot, x: float, up: Axis, after: int) -> Placed:
     if up.low <= mean <= up.high:
         return Placed(spot, x, up.at(mean), (up.at(low), up.at(high)), spot.entry.title)
     words = f"{fit(spot.entry.title, 100)} {fixed(mean, after)}"
-    y = up.start - 16 if mean < up.low else up.end + 16
+    y = up.start + 15 if mean < up.low else up.end - 13
     return Placed(spot, x, y, (y, y), words, -1 if mean < up.low else 1)
 
 

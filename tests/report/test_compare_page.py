@@ -168,12 +168,12 @@ def test_a_metric_that_falls_says_that_lower_is_better() -> None:
     text = Page(render(regression())).text
     assert "Mean squared error: lower is better" in text
     assert "higher is better" not in text
-    assert "Off the scale, at its edge with an arrow and the mean: head only" in text
+    assert "Off the scale, beyond the dashed line, with an arrow and the mean: head only" in text
 
 
 def test_a_method_far_behind_does_not_flatten_the_others() -> None:
     markup = render(many())
-    assert "Off the scale, at its edge with an arrow and the mean: head only." in markup
+    assert "Off the scale, beyond the dashed line, with an arrow and the mean: head only." in markup
     assert re.search(r">head only 0\.35\d</text>", markup)
     document = comparison()
     document["methods"] = [one for one in document["methods"] if one["method"] != "head"]
