@@ -81,9 +81,19 @@ def problem(name: str, size: str, folder: Path) -> ConfiguredProblem | EntityPro
     return ConfiguredProblem(folder / "task.toml")
 
 
-def compare(name: str, size: str, methods: Sequence[Method], folder: Path, console: Console) -> list[dict[str, Any]]:
-    """Each method on a task: three rates with one seed, judged on validation rows; the best with two more seeds; their
-    test rows. What is trained already (in `folder`) isn't again. Gives a `MethodResult` for each."""
+def compare(
+    name: str,
+    size: str,
+    methods: Sequence[Method],
+    folder: Path,
+    console: Console,
+    *,
+    rates: int = RATES,
+    seeds: Sequence[int] = SEEDS,
+    tested: bool = True,
+) -> list[dict[str, Any]]:
+    """Each method on a task: some rates with the first seed, judged on validation rows; the best with the other seeds;
+    their test rows. What is trained already (in `folder`) isn't again. Gives a `MethodResult` for each."""
     task = SIZES[size][name]
     found = problem(name, size, folder)
     plan = Plan(epochs=task.epochs, batch_size=task.batch_size, metric=found.metric, checkpoint=False)
@@ -95,13 +105,13 @@ def compare(name: str, size: str, methods: Sequence[Method], folder: Path, conso
             plan,
             Ledger(folder),
             lambda cell: sha256_json(shared | dataclasses.asdict(cell)),
-            sha256_json(shared),
+            sha256_json(shared) if tested else None,
             in_own_process,
-            bars.watch(len(methods) * (RATES + len(SEEDS) - 1), found.metric),
+            bars.watch(len(methods) * (rates + len(seeds) - 1), found.metric),
             threads=1,
         )
         for method in methods:
-            swept = engine.sweep(dataclasses.replace(method, rate=method.rate * task.faster), RATES, SEEDS)
+            swept = engine.sweep(dataclasses.replace(method, rate=method.rate * task.faster), rates, seeds)
             results.append(dict(method_result(swept, found.metric, None)))
     return results
 

@@ -1,0 +1,136 @@
+"""What else SVFit could be: how its values are set, what is trained beside them, and which directions they belong to.
+
+    python benchmarks/variants.py                          # about 4 hours on one core; goes on where it was interrupted
+    python benchmarks/variants.py --tasks ncbi_disease --variants svfit,relative
+    python benchmarks/variants.py --table
+
+On the short tasks of `proof.py`, judged on validation rows with one seed: three rates for what changes how values move,
+the usual one for which directions a budget of 1,728 (an eighth of MiniLM's) buys. `svfit` itself is shared with the
+proof's trainings. Keeps benchmarks/results/variants-TASK.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from tasks import HERE, SIZES, compare, keep, problem
+
+from export.core import Core
+from pipeline.config import AdapterSection, TrainSection
+from pipeline.methods import Method, method, svf
+from pipeline.model.load import Loaded
+from pipeline.stages.ranks import choose
+from pipeline.svf import SVFit
+
+SIZE = "short"
+BUDGET = 1728
+METRICS = {"ncbi_disease": "entity_f1", "wnut17": "entity_f1"}
+
+
+def relative(loaded: Loaded) -> SVFit:
+    """`delta = S ∘ rho` with `rho` trained (relative, as EigenTune has it): AdamW's step doesn't depend on the
+    gradient's scale, so it is the step of `delta`, times `S`."""
+    svfit = svf.prepare(loaded, Core(), "full")
+    layers = list(svfit.layers.values())
+    before: list[torch.Tensor] = []
+
+    def remember(*_: Any) -> None:
+        before[:] = [layer.delta[svf.NAME].detach().clone() for layer in layers]
+
+    def scale(*_: Any) -> None:
+        with torch.no_grad():
+            for layer, old in zip(layers, before, strict=True):
+                delta = layer.delta[svf.NAME]
+                delta.copy_(old + layer.S * (delta - old))
+
+    torch.optim.optimizer.register_optimizer_step_pre_hook(remember)
+    torch.optim.optimizer.register_optimizer_step_post_hook(scale)
+    return svfit
+
+
+def chosen(loaded: Loaded, name: str, way: str) -> SVFit:
+    """`BUDGET` directions: by `score`, `energy` or evenly (`uniform`), or each layer's last (`minor`)."""
+    found = problem(name, SIZE, Path("runs") / f"proof-{SIZE}" / name)
+    adapter = AdapterSection.model_validate(
+        {"rank": "auto", "budget": BUDGET, "spread": "uniform" if way == "minor" else way}
+    )
+    ranks = choose(loaded, loaded.whole, adapter, TrainSection(), found.task, found.rows("train", loaded))
+    directions = dict(ranks.chosen)
+    if way == "minor":
+        for (layer, places), shape in zip(directions.items(), ranks.shapes, strict=True):
+            directions[layer] = list(range(min(shape) - len(places), min(shape)))
+    return svf.prepare(loaded, Core(), "full", directions=directions)
+
+
+def variants(name: str) -> dict[str, tuple[Method, int]]:
+    """By key: what is trained, and how many rates it is tried at."""
+    svfit = method("svfit").rate
+
+    def one(key: str, title: str, prepare: Callable[[Loaded], SVFit], rate: float, rates: int) -> tuple[Method, int]:
+        return Method(
+            key, title, prepare, rate, trained=svf.trained, form=svf.directions if rates == 1 else None, again=_again
+        ), rates
+
+    within = partial(svf.prepare, core=Core(), rank=256, train_layernorm=True)
+    beside = partial(svf.prepare, core=Core(), rank="full", train_bias=True)
+    found = {
+        "svfit": (method("svfit"), 3),
+        "relative": one("relative", "relative to the singular value", relative, svfit / 3, 3),
+        "norms": one("norms", "r=256 and LayerNorms", within, svfit, 3),
+        "biases": one("biases", "and biases", beside, svfit, 3),
+    }
+    ways = {"score": "by score", "energy": "by energy", "uniform": "the first", "minor": "the last"}
+    for way, said in ways.items():
+        title = f"{BUDGET:,} directions, {said}" + (" of each layer" if way in ("uniform", "minor") else "")
+        found[way] = one(way, title, partial(chosen, name=name, way=way), svfit, 1)
+    return found
+
+
+def _again(loaded: Loaded, form: dict[str, Any]) -> SVFit:
+    return svf.prepare(loaded, Core(), "full", directions=form)
+
+
+def results(name: str) -> Path:
+    return HERE / "results" / f"variants-{name}.json"
+
+
+def table(names: list[str]) -> str:
+    """Markdown: a row for each variant, a column for each task."""
+    cells: dict[str, dict[str, str]] = {}
+    for name in names:
+        if results(name).exists():
+            for one in json.loads(results(name).read_text("utf-8"))["methods"]:
+                values = cells.setdefault(f"{one['title']} | {one['trained']['adapter']:,}", {})
+                values[name] = f"{one['validation'][METRICS.get(name, 'accuracy')]['mean']:.3f} at {one['rate']:g}"
+    lines = [f"| variant | trained | {' | '.join(names)} |", f"|---|---|{'---|' * len(names)}"]
+    lines += [f"| {title} | {' | '.join(row.get(name, '–') for name in names)} |" for title, row in cells.items()]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", default="banking77,clinc150,ncbi_disease", help=f"of {', '.join(SIZES[SIZE])}")
+    parser.add_argument("--variants", default="svfit,relative,norms,biases,score,energy,uniform,minor")
+    parser.add_argument("--table", action="store_true", help="print what is there and stop")
+    options = parser.parse_args()
+    names = options.tasks.split(",")
+    for name in [] if options.table else names:
+        every = variants(name)
+        folder = Path("runs") / f"proof-{SIZE}" / name
+        found = []
+        for key in options.variants.split(","):
+            one, rates = every[key]
+            found += compare(name, SIZE, [one], folder, Console(stderr=True), rates=rates, seeds=(0,), tested=False)
+        keep(results(name), name, SIZE, found)
+    print(table(names))
+
+
+if __name__ == "__main__":
+    main()
