@@ -90,7 +90,7 @@ class MethodResult(TypedDict):
     seconds_per_step: float | None
     """Mean over the seeds, like the three that follow."""
     seconds: float | None
-    """Of one training's steps."""
+    """Of one training, its validations included."""
     prepare_seconds: float | None
     """Before the first step: loading the model, wrapping it, its SVD where it wasn't in the cache."""
     sweep_seconds: float

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from export.pack import versions
 from pipeline import __version__
 from pipeline.compare.cell import Cell
 from pipeline.compare.configured import configured_method
@@ -92,7 +93,11 @@ def gather(request: Request, swept: Sequence[Swept], seeds: Sequence[int]) -> Co
     return {
         "kind": "comparison",
         "name": context.config.name,
-        "created": {"at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), "svfit": __version__},
+        "created": {
+            "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "svfit": __version__,
+            "versions": versions(("torch", "transformers", "peft")),
+        },
         "task": dataset.task,
         "metric": metric,
         "higher_is_better": higher,

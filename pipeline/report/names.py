@@ -18,6 +18,9 @@ METRICS: dict[str, tuple[str, Writer]] = {
     "mse": ("Mean squared error", significant),
     "rmse": ("Root mean squared error", significant),
     "mae": ("Mean absolute error", significant),
+    "entity_f1": ("Entity F1", fixed),
+    "entity_precision": ("Entity precision", fixed),
+    "entity_recall": ("Entity recall", fixed),
     "loss": ("Loss", significant),
 }
 _LEADING = ("accuracy", "macro_f1", "pearson", "spearman", "mae", "mse")

@@ -142,7 +142,11 @@ def comparison(seeds: int = 3) -> Comparison:
     return {
         "kind": "comparison",
         "name": "tickets",
-        "created": {"at": "2026-07-01T12:00:00+00:00", "svfit": "0.1.0"},
+        "created": {
+            "at": "2026-07-01T12:00:00+00:00",
+            "svfit": "0.1.0",
+            "versions": {"torch": "2.13.0", "transformers": "5.23.0", "peft": "0.21.2"},
+        },
         "task": "text-classification",
         "metric": "accuracy",
         "higher_is_better": True,
