@@ -10,11 +10,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from rich.console import Console
 
 from export.pack import MIN_SAMPLES
 from pipeline import __version__
 from pipeline.config import Config
+from pipeline.config.schema import SECTIONS
 from pipeline.data import Dataset, load_dataset
 from pipeline.model.source import Source, resolve
 from serve.errors import InputError, UsageError
@@ -165,6 +167,18 @@ def read_result(folder: Path, name: str) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise InputError(f"{path}: not a JSON object")
     return document
+
+
+def read_config(run: Path) -> Config:
+    """The configuration that made a run. Raises `InputError` where config.json is missing or of another version."""
+    document = read_result(run, "config.json")
+    try:
+        sections: dict[str, Any] = {
+            name: model.model_validate(document["config"][name]) for name, model in SECTIONS.items()
+        }
+        return Config(name=str(document["name"]), path=(run / "config.json").absolute(), **sections)
+    except (KeyError, TypeError, ValidationError) as error:
+        raise InputError(f"{run}/config.json: of another version of svfit ({str(error).splitlines()[0]})") from None
 
 
 def _stamp(context: Context, name: str) -> Path:

@@ -102,7 +102,7 @@ def finetune(context: Context, folder: Path) -> dict[str, Any]:
     training = {
         "training": result.record | {"basis": _cost(svfit, ranks)},
         "trainable": trained,
-        "adapter": _adapter(config.adapter, svfit, ranks, dropped),
+        "adapter": adapter_record(config.adapter, svfit, ranks, dropped),
     }
     write_json(folder / "training.json", training)
     write_json(folder / "data.json", seen)
@@ -223,9 +223,10 @@ def _best(result: Fit) -> dict[str, float]:
     return {key: value for key, value in row.items() if key not in ("step", "epoch", "seconds")}
 
 
-def _adapter(
-    section: AdapterSection, svfit: SVFit, ranks: Ranks | None, dropped: dict[str, Any] | None
+def adapter_record(
+    section: AdapterSection, svfit: SVFit, ranks: Ranks | None = None, dropped: dict[str, Any] | None = None
 ) -> dict[str, Any]:
+    """The report's `adapter` section: what was trained, and how far each layer moved."""
     adapter = svfit.export(NAME)
     return {
         "rank": section.rank,

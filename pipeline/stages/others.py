@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from pydantic import ValidationError
 from rich.console import Console
 
-from pipeline.config.schema import SECTIONS, Config
-from pipeline.stages.context import Context, read_result, read_stamp
-from serve.errors import UsageError
+from pipeline.stages.context import Context, read_config, read_stamp
+from serve.errors import InputError, UsageError
 from serve.files import sha256_file
 
 
@@ -21,17 +18,10 @@ def other_run(folder: Path, console: Console) -> Context:
             raise UsageError(
                 f"export.adapters: {folder} is no finished run (it has no {stage}/); do its svfit run first"
             )
-    document = read_result(folder, "config.json")
     try:
-        sections: dict[str, Any] = {
-            name: model.model_validate(document["config"][name]) for name, model in SECTIONS.items()
-        }
-        config = Config(name=str(document["name"]), path=(folder / "config.json").absolute(), **sections)
-    except (KeyError, ValidationError) as error:
-        reason = str(error).splitlines()[0]
-        raise UsageError(
-            f"export.adapters: {folder}/config.json is of another version ({reason}); run it again"
-        ) from None
+        config = read_config(folder)
+    except InputError as error:
+        raise UsageError(f"export.adapters: {error}; run it again") from None
     context = Context(config, folder, console)
     if read_stamp(context, "export") is None:
         raise UsageError(f"export.adapters: {folder} is no finished run; do its svfit run first")

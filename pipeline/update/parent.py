@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from export.adapter import Adapter
-from pipeline.config.schema import SECTIONS, AdapterSection, Config, DataSection, ModelSection
-from pipeline.stages.context import Context, read_result
+from pipeline.config.schema import AdapterSection, Config, DataSection, ModelSection
+from pipeline.stages.context import Context, read_config
 from pipeline.update.wish import Wish
 from serve.bundle import MANIFEST
 from serve.errors import InputError, UsageError
@@ -91,17 +91,10 @@ def _check_card(folder: Path, card: Any) -> None:
 
 
 def _config_of_run(run: Path) -> Config:
-    document = read_result(run, "config.json")
     try:
-        sections: dict[str, Any] = {
-            name: model.model_validate(document["config"][name]) for name, model in SECTIONS.items()
-        }
-        return Config(name=str(document["name"]), path=(run / "config.json").absolute(), **sections)
-    except (KeyError, TypeError, ValidationError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            f"{run}/config.json: of another version of svfit ({reason}); update the adapter alone: {run}/adapter"
-        ) from None
+        return read_config(run)
+    except InputError as error:
+        raise InputError(f"{error}; update the adapter alone: {run}/adapter") from None
 
 
 def _config_of_card(folder: Path, card: Any, wish: Wish) -> Config:

@@ -12,10 +12,10 @@ from pipeline.config.schema import Config, DataSection
 from pipeline.config.template import toml_value
 from pipeline.data import Dataset, Split, load_dataset, profile
 from pipeline.stages.context import STAMPS, Context, fingerprint
+from pipeline.stages.finetune import adapter_record
 from pipeline.stages.record import write_config
 from pipeline.stages.runner import FIRST
 from pipeline.stages.unfolded import NAME
-from pipeline.svf.inspect import layer_spectra
 from pipeline.train.fit import Fit
 from pipeline.train.rows import count_tokens
 from pipeline.update.learn import Opened
@@ -148,12 +148,7 @@ def _write_records(parent: Parent, now: Opened, made: Made, dataset: Dataset, fo
     training = {
         "training": made.fit.record | {"basis": {"seconds": svfit.found.seconds, "cached": True}},
         "trainable": dict(card["trained"]) | {"head": head},
-        "adapter": {
-            "rank": parent.context.config.adapter.rank,
-            "basis_id": svfit.basis.id,
-            "values": svfit.basis.size,
-            "layers": layer_spectra(svfit.export(NAME), svfit.found.spectra, svfit.found.energy),
-        },
+        "adapter": adapter_record(parent.context.config.adapter, svfit),
     }
     write_json(folder / "training.json", training)
     tokenizer = now.loaded.tokenizer
