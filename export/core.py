@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,6 +87,27 @@ class Core:
             return values
         rank = values.shape[-1]
         return self.apply(values, torch.eye(rank, dtype=values.dtype, device=values.device)).mT
+
+    def diagonal(self, values: torch.Tensor) -> torch.Tensor:
+        """The diagonal of `C`, `(r,)`."""
+        if self.kind == "diagonal":
+            return values
+        return values.diagonal() if self.kind == "dense" else values[self.bands]
+
+    def by_direction(self, values: torch.Tensor) -> torch.Tensor:
+        """The squares of `C`, shared out in halves to the two directions that each joins, `(r,)`; together `‖C‖²`."""
+        squares = values.square()
+        return squares if self.kind == "diagonal" else (squares.sum(0) + self.transposed(squares).sum(0)) / 2
+
+    def take(self, values: torch.Tensor, places: Sequence[int]) -> torch.Tensor:
+        """The values of `C` among the directions at these places alone, of `shape(len(places))`.
+
+        A banded core's neighbours stay neighbours only where `places` are the first ones.
+        """
+        kept = values[..., list(places)]
+        if self.kind == "dense":
+            return kept[list(places)]
+        return kept * self.mask(len(places)).to(kept.device) if self.kind == "banded" else kept
 
     def to_dict(self) -> dict[str, Any]:
         """What `adapter.json` says of it: `core`, and `bands` of a banded one."""

@@ -34,7 +34,7 @@ def inspect_adapter(folder: Path, *, layers: str | None = None) -> dict[str, Any
                 "name": name,
                 "shape": list(layer.shape),
                 "rank": layer.rank,
-                "moved": int((turned(adapter.core, delta) != 0).sum()),
+                "moved": int((_moved(adapter.core, delta) != 0).sum()),
                 **({} if adapter.core.kind == "diagonal" else {"off_diagonal": off_diagonal(adapter.core, delta)}),
                 "relative": float(delta.norm() / sigma.norm().clamp(min=torch.finfo(torch.float64).tiny)),
                 **movement(sigma, delta, adapter.core, layer.places),
@@ -80,10 +80,10 @@ def layer_spectra(
 
     `spectra` holds the singular values of each weight that are known, `(n,)`, descending, `energy` the squares of all
     of them, summed: of a large weight only the top ones are known, and then no effective rank is.
-    `spectrum` and `moved` are sampled at `index`, at most `points` of them, the first and last included; `moved` is as
-    `turned` has it, 0 for directions that aren't trained. Where the trained ones are `scattered`, not the first, an
-    entry of `moved` is the largest from its index to the next one. Raises `InputError` for a layer without a spectrum,
-    or one that is too short.
+    `spectrum` and `moved` are sampled at `index`, at most `points` of them, the first and last included; `moved` is the
+    root of `Core.by_direction` (`|delta|` of a diagonal core), 0 for directions that aren't trained. Where the trained
+    ones are `scattered`, not the first, an entry of `moved` is the largest from its index to the next one. Raises
+    `InputError` for a layer without a spectrum, or one that is too short.
     """
     rows = []
     for name, layer in adapter.basis.layers.items():
@@ -94,7 +94,7 @@ def layer_spectra(
             raise InputError(f"layer {name}: {held} of the {layer.rank} singular values it trains were given")
         values, delta = S.detach().double().cpu(), adapter.delta[name].detach().double().cpu()
         moved = torch.zeros_like(values)
-        moved[places] = turned(adapter.core, delta)
+        moved[places] = _moved(adapter.core, delta)
         index = sample_index(values.numel(), points)
         rows.append(
             {
@@ -123,7 +123,7 @@ def movement(
     weight's. `became` is the value that the direction then has on the diagonal.
     """
     was, values = sigma.detach().double().cpu(), delta.detach().double().cpu()
-    moved, change = turned(core, values), core.matrix(values).diagonal()
+    moved, change = _moved(core, values), core.diagonal(values)
     trained = values[core.mask(len(was))]
     order = moved.argsort(descending=True, stable=True)[:top].tolist()
     return {
@@ -135,18 +135,15 @@ def movement(
     }
 
 
-def turned(core: Core, delta: torch.Tensor) -> torch.Tensor:
-    """How far each direction moved, `(r,)`: `|delta|`, or the root of half the squares in its row and column of `C`."""
-    if core.kind == "diagonal":
-        return delta.abs()
-    squares = core.matrix(delta).square()
-    return ((squares.sum(0) + squares.sum(1)) / 2).sqrt()
-
-
 def off_diagonal(core: Core, delta: torch.Tensor) -> float:
     """The share of a core's squares off its diagonal, which turn directions into each other; 0 where all are 0."""
     whole = float(delta.square().sum())
-    return max(0.0, 1 - float(core.matrix(delta).diagonal().square().sum()) / whole) if whole else 0.0
+    return max(0.0, 1 - float(core.diagonal(delta).square().sum()) / whole) if whole else 0.0
+
+
+def _moved(core: Core, delta: torch.Tensor) -> torch.Tensor:
+    """How far each direction moved, `(r,)`: `|delta|`, or the root of half the squares in its row and column of `C`."""
+    return delta.abs() if core.kind == "diagonal" else core.by_direction(delta).sqrt()
 
 
 def _peaks(moved: torch.Tensor, index: Sequence[int]) -> torch.Tensor:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 
 import torch
@@ -23,7 +24,7 @@ def spread(budget: int, core: Core, gains: Mapping[str, torch.Tensor]) -> Chosen
     well: in the end no layer can grow by a direction within the budget.
     """
     if core.kind == "diagonal":
-        return _best(budget, gains)
+        return _by_layer(_by_worth(gains)[:budget], gains)
     ranks, left = dict.fromkeys(gains, 0), budget
     order = {name: number for number, name in enumerate(gains)}
     for _, name, rank in sorted(_steps(core, gains), key=lambda step: (-step[0], order[step[1]], step[2])):
@@ -51,34 +52,40 @@ def evenly(spectra: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 def holding(share: float, core: Core, values: Mapping[str, torch.Tensor]) -> Chosen:
     """The fewest directions that hold `share` of the squares of all that was learned, over all layers.
 
-    `values` are the learned values of each layer, of `core.shape(r)`. What a direction takes part in is its row and its
-    column of `C`; for a banded core directions are only dropped from a layer's end. Where nothing was learned, nothing
-    is dropped.
+    `values` are the learned values of each layer, of `core.shape(r)`. Directions are taken in the order of
+    `core.by_direction`, so that a core that mixes them may have a smaller choice that holds as much; a banded core only
+    drops them from a layer's end. Where nothing was learned, nothing is dropped.
     """
-    squares = {name: core.matrix(value.detach().double().cpu()).square() for name, value in values.items()}
-    total = float(sum(square.sum() for square in squares.values()))
+    learned = {name: value.detach().double().cpu() for name, value in values.items()}
+    worth = {name: core.by_direction(value) for name, value in learned.items()}
+    total = float(sum(each.sum() for each in worth.values()))
     if not total:
-        return {name: list(range(len(square))) for name, square in squares.items()}
-    worth = {name: (square.sum(0) + square.sum(1)) / 2 for name, square in squares.items()}
+        return {name: list(range(len(each))) for name, each in worth.items()}
     if core.kind == "banded":
-        worth = {name: value.flip(0).cumsum(0).flip(0) for name, value in worth.items()}
-    fewest, most = 1, sum(len(value) for value in worth.values())
-    while fewest < most:
-        middle = (fewest + most) // 2
-        kept = _best(middle, worth)
-        held = sum(float(squares[name][places][:, places].sum()) for name, places in kept.items())
-        fewest, most = (fewest, middle) if held >= share * total else (middle + 1, most)
-    return _best(fewest, worth)
+        worth = {name: each.flip(0).cumsum(0).flip(0) for name, each in worth.items()}
+    order = _by_worth(worth)
+
+    def held(count: int) -> float:
+        kept = _by_layer(order[:count], worth)
+        return sum(float(core.take(learned[name], places).square().sum()) for name, places in kept.items())
+
+    fewest = 1 + bisect_left(range(1, len(order)), share * total, key=held)
+    return _by_layer(order[:fewest], worth)
 
 
-def _best(count: int, worth: Mapping[str, torch.Tensor]) -> Chosen:
-    """The `count` directions worth most; of equals, the earlier place, then the earlier layer."""
-    places = [
-        (-value, place, name) for name, values in worth.items() for place, value in enumerate(values.double().tolist())
+def _by_worth(worth: Mapping[str, torch.Tensor]) -> list[tuple[str, int]]:
+    """Every direction as layer and place, those worth most first; of equals, the earlier place, then the layer."""
+    entries = [
+        (-value, place, number, name)
+        for number, (name, values) in enumerate(worth.items())
+        for place, value in enumerate(values.double().tolist())
     ]
-    order = {name: number for number, name in enumerate(worth)}
-    chosen: Chosen = {name: [] for name in worth}
-    for _, place, name in sorted(places, key=lambda entry: (entry[0], entry[1], order[entry[2]]))[:count]:
+    return [(name, place) for _, place, _, name in sorted(entries)]
+
+
+def _by_layer(directions: Iterable[tuple[str, int]], layers: Iterable[str]) -> Chosen:
+    chosen: Chosen = {name: [] for name in layers}
+    for name, place in directions:
         chosen[name].append(place)
     return {name: sorted(found) for name, found in chosen.items() if found}
 

@@ -96,6 +96,29 @@ def test_it_is_linear_in_the_values_and_in_what_it_is_applied_to(case: tuple[Cor
 
 @few
 @given(cores())
+def test_the_squares_of_a_direction_are_half_of_its_row_s_and_its_column_s(case: tuple[Core, int]) -> None:
+    core, rank = case
+    values = drawn(core, rank)
+    squares = core.matrix(values).square()
+    torch.testing.assert_close(core.by_direction(values), (squares.sum(0) + squares.sum(1)) / 2, **EXACT)
+    assert torch.equal(core.diagonal(values), core.matrix(values).diagonal())
+
+
+@few
+@given(cores(), st.data())
+def test_taken_values_are_the_matrix_s_rows_and_columns(case: tuple[Core, int], data: st.DataObject) -> None:
+    core, rank = case
+    first = data.draw(st.integers(1, rank))
+    some = st.sets(st.integers(0, rank - 1), min_size=1).map(sorted)
+    places = list(range(first)) if core.kind == "banded" else data.draw(some)
+    values = drawn(core, rank)
+    taken = core.take(values, places)
+    core.check(taken, len(places), "taken")
+    assert torch.equal(core.matrix(taken), core.matrix(values)[places][:, places])
+
+
+@few
+@given(cores())
 def test_zeros_map_to_zeros(case: tuple[Core, int]) -> None:
     core, rank = case
     assert not core.apply(torch.zeros(core.shape(rank)), torch.randn(3, rank)).any()
