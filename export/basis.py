@@ -146,5 +146,5 @@ def tensor_sha256(*tensors: torch.Tensor) -> str:
     for tensor in tensors:
         flat = tensor.detach().cpu().contiguous()
         digest.update(f"{flat.dtype}{tuple(flat.shape)}".encode())
-        digest.update(flat.view(-1).view(torch.uint8).numpy())
+        digest.update(flat.view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
