@@ -66,7 +66,7 @@ class FactorStore:
         Of several files the one with the fewest triplets, then the loosest: a file that comes later never answers what
         an earlier one did.
         """
-        return next(self._candidates(weight_sha256, rank, tolerance), None)
+        return next(self.candidates(weight_sha256, rank, tolerance), None)
 
     def put(self, weight_sha256: str, factors: Factors) -> None:
         """Store all of a weight's triplets; a reader sees the whole file or none."""
@@ -87,22 +87,20 @@ class FactorStore:
 
         Raises `InputError` where the store lacks a layer or holds other factors than the basis names.
         """
+        for name, factors, _ in self.load_with_spectra(basis):
+            yield name, factors
+
+    def load_with_spectra(self, basis: Basis) -> Iterator[tuple[str, Factors, torch.Tensor]]:
+        """As `load`, each with the singular values of all triplets in the file that it is from, `(n,)`, descending."""
         for name, layer in basis.layers.items():
-            yield name, self._of(basis, name, layer)
+            yield name, *self._of(basis, name, layer)
 
-    def spectrum(self, layer: LayerBasis) -> torch.Tensor:
-        """The singular values of a layer's weight that are known, `(n,)`, descending. Raises `InputError` for none."""
-        files = list(self._candidates(layer.weight_sha256, layer.places[-1] + 1, float("inf")))
-        if not files:
-            raise InputError(f"no factors of weight {layer.weight_sha256[:12]} in {self.root}")
-        return files[-1].factors.S  # the last one holds most
-
-    def _of(self, basis: Basis, name: str, layer: LayerBasis) -> Factors:
+    def _of(self, basis: Basis, name: str, layer: LayerBasis) -> tuple[Factors, torch.Tensor]:
         others = False
-        for stored in self._candidates(layer.weight_sha256, layer.places[-1] + 1, float("inf")):
+        for stored in self.candidates(layer.weight_sha256, layer.places[-1] + 1):
             factors, others = layer.of(stored.factors), True
             if tensor_sha256(factors.U, factors.S, factors.Vh) == layer.factors_sha256:
-                return factors
+                return factors, stored.factors.S
         if others:
             raise InputError(
                 f"basis {basis.id[:12]}: the factors of layer {name} in {self.root} are another "
@@ -113,7 +111,7 @@ class FactorStore:
             "run on the machine that trained the adapter, or set SVFIT_CACHE to its cache"
         )
 
-    def _candidates(self, weight_sha256: str, rank: int, tolerance: float) -> Iterator[Stored]:
+    def candidates(self, weight_sha256: str, rank: int, tolerance: float = float("inf")) -> Iterator[Stored]:
         """Every whole file with at least `rank` triplets to within `tolerance`: parts by size, then all triplets."""
         parts = []
         for path in self.root.glob(f"{weight_sha256}.top*.safetensors"):

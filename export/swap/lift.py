@@ -53,14 +53,10 @@ def lift(adapters: Mapping[str, Adapter], store: FactorStore) -> dict[str, Adapt
 
 
 def _whole(owners: Collection[LayerBasis], store: FactorStore) -> Factors | None:
-    """The stored factors of a weight that all of its owners took theirs from: all triplets, else the first ones."""
+    """The stored factors of a weight, all or the first ones, that all of its owners took theirs from."""
     weight = next(iter(owners)).weight_sha256
-    least = 1 + max(layer.places[-1] for layer in owners)
-    part = store.find(weight, least, float("inf"))
-    for found in (store.get(weight), None if part is None else part.factors):
-        if found is not None and found.rank >= least and all(_from(layer, found) for layer in owners):
-            return found
-    return None
+    found = (stored.factors for stored in store.candidates(weight, 1 + max(layer.places[-1] for layer in owners)))
+    return next((factors for factors in found if all(_from(layer, factors) for layer in owners)), None)
 
 
 def _from(layer: LayerBasis, whole: Factors) -> bool:

@@ -157,9 +157,9 @@ def decompose(
 def recall(model: nn.Module, basis: Basis, source: FactorStore | Mapping[str, Factors]) -> Decomposition:
     """The very basis an adapter was trained on, for a model that isn't wrapped yet; nothing is computed.
 
-    Factors come from a store, or are handed over. Where a basis keeps a layer's first directions, the spectrum is
-    theirs; whether they are exact is not told. Raises `InputError` where the model lacks a layer, has other weights, or
-    the store holds other factors.
+    Factors come from a store, with all singular values that it holds beside them, or are handed over; whether they are
+    exact is not told. Raises `InputError` where the model lacks a layer, has other weights, or the store holds other
+    factors.
     """
     modules, energy = dict(model.named_modules()), {}
     for name, layer in basis.layers.items():
@@ -168,10 +168,11 @@ def recall(model: nn.Module, basis: Basis, source: FactorStore | Mapping[str, Fa
         if tensor_sha256(oriented_weight(modules[name])) != layer.weight_sha256:
             raise InputError(f"basis {basis.id[:12]} belongs to other base weights: layer {name} differs")
         energy[name] = _energy(oriented_weight(modules[name]))
-    factors = dict(source.load(basis)) if isinstance(source, FactorStore) else source
-    spectra = {name: factors[name].S for name in basis.layers}
-    if isinstance(source, FactorStore):
-        spectra |= {name: source.spectrum(layer) for name, layer in basis.layers.items() if layer.directions}
+    if not isinstance(source, FactorStore):
+        return Decomposition(basis, source, {name: source[name].S for name in basis.layers}, 0.0, 0, energy)
+    factors, spectra = {}, {}
+    for name, own, S in source.load_with_spectra(basis):
+        factors[name], spectra[name] = own, S
     return Decomposition(basis, factors, spectra, 0.0, 0, energy)
 
 

@@ -141,6 +141,19 @@ def test_adapters_on_the_first_directions_found_by_iteration_are_lifted_to_those
         lift({"one": one, "mixed": mixed}, store)
 
 
+def test_of_several_files_the_one_that_adapters_were_trained_on_is_taken(store: FactorStore) -> None:
+    full = store.get(key("a"))
+    assert full is not None
+    store.path(key("a")).unlink()
+    larger = Factors(-full.U[:, :4].contiguous(), full.S[:4].contiguous(), -full.Vh[:4].contiguous())
+    store.add(key("a"), Stored(larger, 1e-6, 1e-5))
+    adapter = on(store, {"a": [0, 2]})
+    store.add(key("a"), Stored(full.top(3), 1e-6, 1e-5))
+    lifted = lift({"one": adapter}, store)["one"]
+    assert lifted.basis.layers["a"].rank == 4
+    torch.testing.assert_close(changes(store, lifted), changes(store, adapter), rtol=0, atol=1e-14)
+
+
 def test_another_core_is_refused(store: FactorStore) -> None:
     plain = on(store, {"a": [0, 1]})
     values = {"a": torch.ones(2, 2)}

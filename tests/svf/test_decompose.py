@@ -183,6 +183,7 @@ def test_an_adapter_s_directions_are_recalled(store: FactorStore) -> None:
     found = decompose(layers(), "full", store, directions={"b": (1, 2), "c": (0,)})
     again = recall(nn.ModuleDict(layers()), found.basis, store)
     assert same(again.factors, found.factors)
+    assert all(torch.equal(again.spectra[name], S) for name, S in found.spectra.items()), "also beyond the directions"
 
 
 @pytest.mark.parametrize("chosen", [(), (1, 1), (2, 0), (-1, 2), (0, 4)])
