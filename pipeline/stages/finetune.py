@@ -18,8 +18,10 @@ from pipeline.model.load import Loaded, load
 from pipeline.stages.context import Context
 from pipeline.stages.onto import Onto, read_onto
 from pipeline.stages.ranks import Ranks, choose, core_of, drop, told, told_of_drop
+from pipeline.stages.unfolded import NAME
 from pipeline.svf import SVFit, wrap
 from pipeline.svf.inspect import layer_spectra
+from pipeline.svf.rank import lora_values
 from pipeline.train.fit import Fit, fit
 from pipeline.train.metrics import headline
 from pipeline.train.plan import RATES, Plan
@@ -27,8 +29,6 @@ from pipeline.train.rows import Rows, count_tokens
 from pipeline.train.scale import Scale, output_layer
 from serve.errors import UsageError
 from serve.files import sha256_json, write_json
-
-NAME = "default"
 
 
 def finetune(context: Context, folder: Path) -> dict[str, Any]:
@@ -210,7 +210,7 @@ def _trained(svfit: SVFit, onto: Onto | None, ranks: Ranks | None) -> dict[str, 
     return {
         "adapter": adapter,
         "head": sum(value.numel() for _, value in svfit.trainable()["head"]),
-        "lora_r8": sum(8 * (out + inp) for out, inp in shapes),
+        "lora_r8": lora_values(shapes),
         "full": sum(out * inp for out, inp in shapes),
     }
 

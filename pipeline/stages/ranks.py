@@ -18,6 +18,7 @@ from pipeline.config import AdapterSection, TrainSection
 from pipeline.model.load import Loaded
 from pipeline.svf import SVFit
 from pipeline.svf.decompose import Decomposition, Progress, decompose
+from pipeline.svf.rank import lora_values
 from pipeline.svf.score import Batch, score, warm_head
 from pipeline.svf.spread import Chosen, by_energy, evenly, holding, spread
 from pipeline.svf.targets import find_targets
@@ -28,9 +29,8 @@ from pipeline.train.rows import IGNORED, Collator, Rows
 BATCHES = 16
 PASSES = 3
 """Batches that directions are scored on, and how often the head sees them before."""
-LORA_RANK = 8
 SHARE = 16
-"""The default budget is this part of what LoRA of this rank trains on the same layers."""
+"""The default budget is this part of what LoRA trains on the same layers."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def choose(
     found = decompose(find_targets(loaded.model, adapter.targets, whole), "full", FactorStore(), progress)
     core = core_of(adapter)
     shapes = [layer.shape for layer in found.basis.layers.values()]
-    budget = adapter.budget or sum(LORA_RANK * (out + inp) for out, inp in shapes) // SHARE
+    budget = adapter.budget or lora_values(shapes) // SHARE
     if core.kind == "diagonal" and budget >= found.basis.size:
         chosen = {name: list(range(layer.rank)) for name, layer in found.basis.layers.items()}
         by = "all there are"

@@ -33,7 +33,7 @@ from pipeline.stages.export import GRAPH, input_spec
 from pipeline.stages.others import other_run
 from pipeline.stages.settle import settle
 from pipeline.stages.swap_checks import check_swap
-from pipeline.stages.unfolded import with_adapter
+from pipeline.stages.unfolded import NAME, with_adapter
 from pipeline.train.rows import Collator, Rows
 from serve.adapters.native import write_native
 from serve.adapters.versions import checked_name
@@ -215,8 +215,8 @@ def _base_graph(task: Task) -> tuple[onnx.ModelProto, dict[str, int | None], lis
     adapter, run = task.adapter, task.run
     loaded, svfit = with_adapter(run, adapter)
     for layer in svfit.layers.values():
-        layer.delta["default"].data.zero_()
-    svfit.fold("default")
+        layer.delta[NAME].data.zero_()
+    svfit.fold(NAME)
     plain: Any = svfit.merged()
     with tempfile.TemporaryDirectory() as temporary:  # read as stage `export` reads it, so that the graphs are alike
         plain.save_pretrained(temporary)

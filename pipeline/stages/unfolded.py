@@ -14,7 +14,7 @@ NAME = "default"
 
 
 def with_adapter(context: Context, adapter: Adapter) -> tuple[Loaded, SVFit]:
-    """The base model wrapped on the adapter's own basis, the adapter active as "default"; in evaluation mode.
+    """The base model wrapped on the adapter's own basis, the adapter active as `NAME`; in evaluation mode.
 
     Raises `InputError` where the base model's weights aren't those that the adapter was trained on.
     """

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from export.core import DIAGONAL, Core
+from pipeline.svf.rank import LORA_RANK, lora_values
 
-LORA_RANK = 8
 PART = 16
 CORES = {"diagonal": DIAGONAL, "banded(1)": Core("banded", 1), "dense": Core("dense")}
 FLAT = 0.8
@@ -23,12 +23,12 @@ Document = Mapping[str, Any]
 
 
 def costs(shapes: Sequence[tuple[int, int]], ranks: Sequence[int]) -> list[dict[str, Any]]:
-    """Trained values of each core at these ranks beside LoRA of rank 8 on the same weights `(out, in)`.
+    """Trained values of each core at these ranks beside those of LoRA (`lora_values`) on the same weights `(out, in)`.
 
     `share` is that of LoRA's values, `fits` the largest rank, the same for all weights (and at most all that a weight
     has), with which the core stays within a sixteenth of them; 0 where none does.
     """
-    lora = sum(LORA_RANK * (out + inp) for out, inp in shapes)
+    lora = lora_values(shapes)
     full = [min(shape) for shape in shapes]
     rows: list[dict[str, Any]] = []
     for name, core in CORES.items():

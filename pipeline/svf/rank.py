@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 
@@ -11,6 +11,8 @@ from serve.errors import UsageError
 
 RankRule = int | float | str
 RankSpec = RankRule | Mapping[str, RankRule]
+LORA_RANK = 8
+"""LoRA's usual rank: what it trains is the measure of what a core trains."""
 
 
 def choose_rank(spec: RankSpec, layer: str, S: torch.Tensor) -> int:
@@ -49,6 +51,11 @@ def rule_for(spec: RankSpec, layer: str) -> RankRule:
     raise UsageError(
         f"adapter.rank: no pattern matches layer {layer}; patterns: {', '.join(spec)}; add one such as '.*'"
     )
+
+
+def lora_values(shapes: Iterable[tuple[int, int]]) -> int:
+    """What LoRA of rank `LORA_RANK` trains on weights of these shapes `(out, in)`."""
+    return sum(LORA_RANK * (out + inp) for out, inp in shapes)
 
 
 def energy_share(S: torch.Tensor, rank: int) -> float:
