@@ -122,7 +122,7 @@ def measure_outputs(
         groups.setdefault(kind_of(name), []).append(name)
     total = len(ranks) * len(WAYS) + 1
     step = _steps(total, progress)
-    empty = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+    empty = {name: weight.new_zeros(()).expand_as(weight) for name, weight in weights.items()}
     left_out = {group: _cosine(outputs(_only(empty, names)), whole) for group, names in groups.items()}
     step("nothing kept")
     complete = all(f.rank == min(weights[name].shape) for name, f in factors.items())

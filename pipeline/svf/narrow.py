@@ -26,8 +26,9 @@ def narrowed(found: Decomposition, kept: Mapping[str, Sequence[int]], core: Core
     if not chosen:
         raise UsageError("no direction of any layer is kept: nothing would be left of the adapters")
     for name, places in chosen.items():
-        if min(places) < 0 or max(places) >= layers[name].rank:
-            raise InputError(f"layer {name}: its basis has rank {layers[name].rank}, asked for {max(places)}")
+        outside = [place for place in places if not 0 <= place < layers[name].rank]
+        if outside:
+            raise InputError(f"layer {name}: its basis has rank {layers[name].rank}, asked for {outside[0]}")
         if places != sorted(set(places)):
             raise UsageError(f"layer {name}: the directions to keep must be strictly increasing")
         if core.kind == "banded" and places[-1] != len(places) - 1:
@@ -35,13 +36,18 @@ def narrowed(found: Decomposition, kept: Mapping[str, Sequence[int]], core: Core
     factors = {name: found.factors[name].take(places) for name, places in chosen.items()}
     basis: dict[str, LayerBasis] = {}
     for name, places in chosen.items():
-        before, own = layers[name], factors[name]
-        everything = before.places
+        own, everything = factors[name], layers[name].places
         basis[name] = replace(
-            before,
+            layers[name],
             rank=len(places),
             factors_sha256=tensor_sha256(own.U, own.S, own.Vh),
             directions=tuple(everything[place] for place in places),
         )
-    spectra = {name: found.spectra[name] for name in chosen}
-    return replace(found, basis=Basis(basis), factors=factors, spectra=spectra)
+    return replace(
+        found,
+        basis=Basis(basis),
+        factors=factors,
+        spectra={name: found.spectra[name] for name in chosen},
+        energy={name: found.energy[name] for name in chosen},
+        residuals={name: error for name, error in found.residuals.items() if name in chosen},
+    )

@@ -11,6 +11,7 @@ from torch import nn
 
 from export.basis import Factors
 from export.core import Core
+from serve.errors import InputError
 
 Batch = Mapping[str, torch.Tensor]
 Loss = Callable[[nn.Module, Batch], torch.Tensor]
@@ -25,7 +26,8 @@ def score(
     `(r,)` a layer, float64, on the CPU. For a diagonal core the entry at `i` is that of `∂L/∂δ_i`; for the others what
     `C` gains by growing from its first `i` directions to `i + 1`: its new row and column, as far as the core has them.
     One forward and one backward pass a batch, which keeps no gradient of a weight and a layer's `C` at a time. The
-    model is a plain one; it is in evaluation mode meanwhile, and as it was before afterwards.
+    model is a plain one; it is in evaluation mode meanwhile, and as it was before afterwards. Raises `InputError` where
+    the gradients aren't finite.
     """
     found = {name: torch.zeros(layer.rank, dtype=torch.float64) for name, layer in factors.items()}
     probes = {name: _Probe(layer, core, found[name]) for name, layer in factors.items()}
@@ -37,6 +39,12 @@ def score(
         finally:
             for handle in handles:
                 handle.remove()
+    for name, total in found.items():
+        if not bool(torch.isfinite(total).all()):
+            raise InputError(
+                f"layer {name}: directions can't be scored, their gradients hold NaN or infinity; try a lower"
+                ' train.head_learning_rate, or adapter.spread = "energy"'
+            )
     return found
 
 
@@ -54,15 +62,15 @@ def warm_head(
         if any(name.startswith(f"{module}.") for module in whole)
     }
     before = {name: value.detach().clone() for name, value in head.items()}
-    with _still(model):
-        for value in head.values():
-            value.requires_grad_(True)
-        optimizer = torch.optim.AdamW([{"params": list(head.values())}], lr=rate, weight_decay=0.0)
-        for batch in [*batches] * passes if head else []:
-            loss(model, batch).backward()
-            optimizer.step()
-            optimizer.zero_grad()
     try:
+        with _still(model):
+            for value in head.values():
+                value.requires_grad_(True)
+            optimizer = torch.optim.AdamW([{"params": list(head.values())}], lr=rate, weight_decay=0.0)
+            for batch in [*batches] * passes if head else []:
+                loss(model, batch).backward()
+                optimizer.step()
+                optimizer.zero_grad()
         yield
     finally:
         with torch.no_grad():

@@ -97,14 +97,18 @@ def _outputs(
     weights = {name: oriented_weight(modules[name]).detach() for name in found.basis.layers}
     factors: dict[str, Factors] = {}
     for name, layer in found.basis.layers.items():
-        kept = store.find(layer.weight_sha256, found.spectra[name].numel(), TOLERANCE)
+        known = found.spectra[name].numel()
+        if layer.rank == known:
+            factors[name] = found.factors[name]
+            continue
+        kept = store.find(layer.weight_sha256, known, TOLERANCE)
         assert kept is not None  # noqa: S101 (decompose has just put it there)
         factors[name] = kept.factors
     counts = [min(layer.shape) for layer in found.basis.layers.values()]
-    known = min(
+    least = min(
         (part.rank for part, count in zip(factors.values(), counts, strict=True) if part.rank < count), default=0
     )
-    tried = [each for each in ranks_for(counts) if not known or each <= known]
+    tried = [each for each in ranks_for(counts) if not least or each <= least]
     quarter = max(set(counts), key=counts.count) // 4
     ranks = {str(each): dict.fromkeys(factors, each) for each in tried}
     compared = [str(quarter if quarter in tried else tried[-1])] if tried else []

@@ -12,6 +12,7 @@ from torch.nn import functional
 from export.core import DIAGONAL, Core
 from pipeline.svf.decompose import decompose_weight
 from pipeline.svf.score import score, warm_head
+from serve.errors import InputError
 
 LAYERS = ("first", "second")
 
@@ -115,6 +116,24 @@ def test_the_head_is_put_back_and_no_hook_stays_when_a_loss_fails(
         score(model, {"first": decompose_weight(model.first.weight)}, batches, failing, DIAGONAL)
     assert torch.equal(model.head.weight, before)
     assert not model.first._forward_hooks
+
+
+def test_gradients_that_are_not_finite_are_refused(model: Twice, batches: list[dict[str, torch.Tensor]]) -> None:
+    factors = {"second": decompose_weight(model.second.weight)}
+
+    def broken(model: nn.Module, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        return loss(model, batch) * float("inf")
+
+    with pytest.raises(InputError, match=r"layer second: directions can't be scored, .* try a lower train.head_learn"):
+        score(model, factors, batches, broken, DIAGONAL)
+
+
+def test_a_head_is_put_back_when_a_later_batch_fails(model: Twice, batches: list[dict[str, torch.Tensor]]) -> None:
+    before = model.head.weight.detach().clone()
+    short = [*batches, {"x": batches[0]["x"]}]  # without labels
+    with pytest.raises(KeyError), warm_head(model, ["head"], short, loss, rate=0.1, passes=1):
+        pass
+    assert torch.equal(model.head.weight, before)
 
 
 def test_a_warm_head_has_learned(model: Twice, batches: list[dict[str, torch.Tensor]]) -> None:

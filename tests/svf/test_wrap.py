@@ -500,6 +500,7 @@ def test_dropping_what_an_adapter_does_not_move_changes_no_answer(
     assert type(svfit.model.get_submodule(second)) is nn.Linear
     assert svfit.basis.id != before
     assert svfit.basis.layers[first].places == (0, 3, 7)
+    assert list(svfit.found.spectra) == list(svfit.found.energy) == [first, third]
     assert len(svfit.trainable()["adapter"]) == 2
     close(logits(svfit.model), wanted["a"])
     svfit.activate("b")
@@ -544,7 +545,7 @@ def test_what_can_not_be_kept_is_refused_before_anything_changes(tiny_model: Tin
     for kept, kind, told in (
         ({"no": [0]}, InputError, "no layer no in this basis"),
         ({first: [4]}, InputError, "has rank 4, asked for 4"),
-        ({first: [-1]}, InputError, "its basis has rank 4"),
+        ({first: [-1]}, InputError, "its basis has rank 4, asked for -1"),
         ({first: [1, 0]}, UsageError, "strictly increasing"),
         ({first: []}, UsageError, "nothing would be left"),
     ):
