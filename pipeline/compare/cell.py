@@ -74,7 +74,7 @@ def train(
     with quiet_libraries():
         loaded, layers, tuned = _prepare(problem, cell, chosen)
         prepared = time.perf_counter()
-        found = _fit(problem, cell, plan, chosen, tuned, loaded, tell)
+        found = _fit(problem, cell, plan, folder, chosen, tuned, loaded, tell)
         record, counts = found.record, chosen.count(tuned)
         validation, epoch = _reached(found)
     if chosen.form is not None:
@@ -104,7 +104,7 @@ def test(
         loaded, _, tuned = _prepare(problem, cell, chosen or method(cell.method), folder / FORM)
         rows = problem.rows("test", loaded)
         own = dataclasses.replace(plan, seed=cell.seed, metric=problem.metric, checkpoint=False, class_weights=False)
-        with tempfile.TemporaryDirectory() as scratch:
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
             trainer = make_trainer(
                 tuned,
                 loaded.tokenizer,
@@ -139,7 +139,9 @@ def _prepare(
     return loaded, values, chosen.again(loaded, json.loads(form.read_text("utf-8")))
 
 
-def _fit(problem: Problem, cell: Cell, plan: Plan, chosen: Method, tuned: Any, loaded: Loaded, tell: Tell) -> Fit:
+def _fit(
+    problem: Problem, cell: Cell, plan: Plan, folder: Path, chosen: Method, tuned: Any, loaded: Loaded, tell: Tell
+) -> Fit:
     own = dataclasses.replace(plan, seed=cell.seed, metric=problem.metric, checkpoint=False)
     if chosen.of_head:
         own = dataclasses.replace(own, head_learning_rate=cell.rate)
@@ -148,7 +150,7 @@ def _fit(problem: Problem, cell: Cell, plan: Plan, chosen: Method, tuned: Any, l
     rows = problem.rows("train", loaded)
     batches = plan.epochs * math.ceil(len(rows) / plan.batch_size)
     _count_batches(tuned.model, plan.max_steps * plan.gradient_accumulation or batches, tell)
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
         return fit(
             tuned,
             loaded.tokenizer,

@@ -16,14 +16,17 @@ from pipeline.compare.configured import configured_method
 from pipeline.compare.engine import Engine, Run, Swept, Watcher
 from pipeline.compare.gather import method_result
 from pipeline.compare.ledger import Ledger
+from pipeline.compare.lock import alone
 from pipeline.compare.problem import ConfiguredProblem
 from pipeline.compare.recommend import recommend
 from pipeline.compare.result import Comparison, Price
 from pipeline.compare.worker import in_own_process
 from pipeline.methods import refuse_twins
+from pipeline.stages.context import STAMPS
 from pipeline.stages.finetune import plan as plan_of
 from pipeline.stages.quiet import quiet_libraries
 from pipeline.train.metrics import HIGHER_IS_BETTER
+from serve.errors import UsageError
 from serve.files import sha256_json, write_bytes, write_json
 from serve.machine import describe
 
@@ -55,30 +58,33 @@ def compare(
     """Train what isn't trained yet, write report.json and report.html into `folder`, and give the document.
 
     `watcher(cells, metric)` is made once the request is known to make sense. Raises `UsageError` for a request that
-    makes no sense, `InputError` for rows or a base model that can't be read.
+    makes no sense, `InputError` for rows or a base model that can't be read, `Conflict` where another comparison is at
+    work in the folder.
     """
+    if (folder / STAMPS).exists():
+        raise UsageError(f"{folder} is a run's folder, whose report would be lost; name another one: --output DIR")
     with quiet_libraries():
         problem = request.problem
         metric, config = problem.metric, problem.context.config
         methods = [configured_method(name, problem) for name in request.methods]
         refuse_twins([(one.key, one.title) for one in methods])
-        ledger = Ledger(folder)
-        if fresh:
-            ledger.clear()
         seeds = [config.train.seed + place for place in range(request.seeds)]
         engine = Engine(
             problem,
             dataclasses.replace(plan_of(problem.context, metric), checkpoint=False),
-            ledger,
+            Ledger(folder),
             _Fingerprints(problem),
             problem.context.dataset.test.sha256 if problem.context.dataset.test else None,
             run,
             watcher(len(methods) * (request.rates + request.seeds - 1), metric),
             config.train.threads,
         )
-        swept = [engine.sweep(method, request.rates, seeds) for method in methods]
-        document = gather(request, swept, seeds)
-    write(document, folder)
+        with alone(folder):
+            if fresh:
+                engine.ledger.clear()
+            swept = [engine.sweep(method, request.rates, seeds) for method in methods]
+            document = gather(request, swept, seeds)
+            write(document, folder)
     return document
 
 

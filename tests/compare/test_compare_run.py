@@ -13,11 +13,12 @@ from safetensors.numpy import load_file
 from pipeline.compare import cell as cells
 from pipeline.compare.cell import Cell
 from pipeline.compare.engine import Record
+from pipeline.compare.lock import alone
 from pipeline.compare.problem import ConfiguredProblem
 from pipeline.compare.result import Comparison, MethodResult
 from pipeline.compare.run import Request, compare
 from pipeline.train.plan import Plan
-from serve.errors import UsageError
+from serve.errors import Conflict, UsageError
 
 
 class Quiet:
@@ -155,3 +156,22 @@ def test_what_makes_no_sense_is_refused(toml: Path, sets: tuple[str, ...], metho
     with pytest.raises(UsageError) as caught:
         compared(toml, *methods, sets=sets)
     assert said in str(caught.value)
+
+
+def test_two_comparisons_in_one_folder_are_refused_and_one_after_the_other_are_not(tmp_path: Path) -> None:
+    said = "another comparison is at work there; wait for it, or name another folder"
+    with (
+        alone(tmp_path / "out"),
+        alone(tmp_path / "other"),
+        pytest.raises(Conflict, match=said),
+        alone(tmp_path / "out"),
+    ):
+        pytest.fail("both went ahead")
+    with alone(tmp_path / "out"):
+        pass
+
+
+def test_a_runs_folder_is_refused(toml: Path) -> None:
+    (toml.parent / "out" / ".stages").mkdir(parents=True)
+    with pytest.raises(UsageError, match="is a run's folder, whose report would be lost"):
+        compared(toml, "head")
