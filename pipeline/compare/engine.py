@@ -132,9 +132,9 @@ class Engine:
         try:
             work = Testing(self.problem, cell, self.plan, place, method, self.threads)
             measured = self.run(work, place / OUTPUT, self.watcher.step)
-            record = record | {"test": measured, "test_sha256": self.test_sha256}
-        except (InputError, CrashError) as error:
-            record = record | {"status": "crashed", "reason": f"on the test rows: {error}"}
+        except (InputError, CrashError) as error:  # not written down: next time only the test rows are read again
+            return record | {"status": "crashed", "reason": f"on the test rows: {error}"}
+        record = record | {"test": measured, "test_sha256": self.test_sha256}
         self.ledger.write(cell, self.fingerprint(cell), record)
         return record
 

@@ -190,6 +190,21 @@ def test_a_crash_is_tried_again_next_time_and_a_failure_is_not(tmp_path: Path) -
     assert [record["status"] for _, record in found.tried] == ["done", "done", "failed"]
 
 
+def test_a_crash_on_the_test_rows_costs_no_training(tmp_path: Path) -> None:
+    class Broken(Stage):
+        def __call__(self, work: Any, *rest: Any) -> dict[str, Any]:
+            if isinstance(work, Testing) and work.cell.seed == 1:
+                raise CrashError("killed")
+            return super().__call__(work, *rest)
+
+    found = sweep(tmp_path, Broken(GOOD))
+    assert [seed for seed, _ in found.finished] == [0, 2]
+    assert found.seeds[1][1]["reason"] == "on the test rows: killed"
+    stage = Stage({})
+    assert [seed for seed, _ in sweep(tmp_path, stage).finished] == [0, 1, 2]
+    assert stage.done == [("test", MIDDLE, 1)]
+
+
 def test_more_rates_may_make_a_loser_win_which_is_then_trained_again_for_its_test(tmp_path: Path) -> None:
     sweep(tmp_path, Stage(GOOD | {(LOW, 0): InputError("diverged"), (HIGH, 0): 0.95}))
     ledger = Ledger(tmp_path)
