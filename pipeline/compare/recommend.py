@@ -40,7 +40,7 @@ def recommend(
         text += f", the best mean, not to be told from {others}, {_fewest(chosen, equal)}."
     else:
         text += f", not to be told from the best, {best['method']} ({shown(reached)}), {_fewest(chosen, equal)}."
-    reasons = [*_compared(done, equal, several), *reasons, *_unknown(done, several, metric, rows)]
+    reasons = [*_compared(done, equal), *reasons, *_unknown(done, several, metric, rows)]
     reasons.append(
         "Chosen by the validation rows, which also chose epochs and rates. The test rows chose nothing: their scores "
         "are the ones to expect."
@@ -60,15 +60,19 @@ def recommend(
 def differ(one: Numbers, other: Numbers) -> bool:
     """Whether two means differ by more than their seeds explain: Student's test with the pooled standard error.
 
-    Where either has one seed nothing is known of chance, and any difference counts as one.
+    Where both have one seed nothing is known of chance, and any difference counts as one.
     """
+    return abs(one["mean"] - other["mean"]) > least_seen(one, other)
+
+
+def least_seen(one: Numbers, other: Numbers) -> float:
+    """The difference of two means beyond which `differ` sees one; 0 where both have one seed."""
     n, m = len(one["values"]), len(other["values"])
-    gap = abs(one["mean"] - other["mean"])
-    if one["spread"] is None or other["spread"] is None:
-        return gap > 0
     freedom = n + m - 2
-    pooled = ((n - 1) * one["spread"] ** 2 + (m - 1) * other["spread"] ** 2) / freedom
-    return gap > float(student.ppf((1 + SURE) / 2, freedom)) * math.sqrt(pooled * (1 / n + 1 / m))
+    if not freedom:
+        return 0.0
+    squares = sum((count - 1) * (found["spread"] or 0.0) ** 2 for count, found in ((n, one), (m, other)))
+    return float(student.ppf((1 + SURE) / 2, freedom)) * math.sqrt(squares / freedom * (1 / n + 1 / m))
 
 
 def shown(numbers: Numbers) -> str:
@@ -91,14 +95,16 @@ def _fewest(chosen: MethodResult, equal: Sequence[tuple[MethodResult, Numbers]])
     return f"and it trains the least: {what} ({next_one['method']}: {other:,} values)"
 
 
-def _compared(
-    done: Sequence[tuple[MethodResult, Numbers]], equal: Sequence[tuple[MethodResult, Numbers]], several: bool
-) -> list[str]:
+def _compared(done: Sequence[tuple[MethodResult, Numbers]], equal: Sequence[tuple[MethodResult, Numbers]]) -> list[str]:
     within = [one["method"] for one, _ in equal]
     behind = [f"{one['method']} ({shown(found)})" for one, found in done if one["method"] not in within]
     found = []
-    if len(within) > 1 and several:
-        found.append(f"{_and(within)} can't be told apart: they differ by no more than chance explains ({SURE:.0%}).")
+    widest = max((least_seen(equal[0][1], numbers) for _, numbers in equal[1:]), default=0.0)
+    if widest > 0:
+        found.append(
+            f"{_and(within)} can't be told from the best: chance explains as much ({SURE:.0%}). That doesn't make them"
+            f" equal: with these seeds, a difference below {widest:.3f} can go unseen."
+        )
     elif len(within) > 1:
         found.append(f"{_and(within)} reach the very same.")
     if behind:
@@ -111,9 +117,12 @@ def _compared(
 
 def _unknown(done: Sequence[tuple[MethodResult, Numbers]], several: bool, metric: str, rows: int) -> list[str]:
     found = []
+    counts = [len(numbers["values"]) for _, numbers in done]
     if several:
-        count = min(len(numbers["values"]) for _, numbers in done)
-        found.append(f"{count} seeds tell how far chance moves a training on these rows, and only roughly.")
+        found.append(f"{min(counts)} seeds tell how far chance moves a training on these rows, and only roughly.")
+    elif max(counts) > 1:
+        single = _and([one["method"] for (one, _), count in zip(done, counts, strict=True) if count == 1])
+        found.append(f"Of {single} one seed alone went through: how far chance moves it is taken from the others.")
     else:
         found.append("One seed tells nothing of chance: small differences may be none. Try --seeds 3.")
     if metric == "accuracy" and rows:

@@ -102,6 +102,24 @@ def test_a_difference_counts_beyond_students_bound() -> None:
     assert not differ(numbers([0.9]), numbers([0.9]))
 
 
+def test_a_single_seed_is_judged_by_the_others_spread() -> None:
+    # t(2) at 97.5% is 4.303, times 0.01 √(1/3 + 1) is 0.04968.
+    assert not differ(numbers([0.91, 0.92, 0.93]), numbers([0.871]))
+    assert differ(numbers([0.91, 0.92, 0.93]), numbers([0.870]))
+    found = asked(FULL, result("svfit", 10, [0.92]))
+    assert found["method"] == "svfit"
+    assert "Of svfit one seed alone went through: how far chance moves it is taken from the others." in found["reasons"]
+
+
+def test_what_could_not_have_been_seen_is_said() -> None:
+    (said,) = (reason for reason in asked(FULL, SVFIT, HEAD)["reasons"] if "can't be told" in reason)
+    assert said.startswith("full and svfit can't be told from the best")
+    assert said.endswith("a difference below 0.023 can go unseen.")
+    assert (
+        "full and svfit reach the very same." in asked(result("full", 9, [0.9]), result("svfit", 1, [0.9]))["reasons"]
+    )
+
+
 def test_spread_is_the_samples_deviation_and_none_for_one_seed() -> None:
     assert numbers([1.0, 2.0, 4.0])["spread"] == pytest.approx(statistics.stdev([1, 2, 4]))
     assert numbers([1.0]) == {"mean": 1.0, "spread": None, "values": [1.0]}
