@@ -16,9 +16,8 @@ def print_comparison(document: Mapping[str, Any], folder: Path) -> None:
     """The table, the notes, the recommendation, and where the page is."""
     show(_table(document))
     for method in document["methods"]:
-        for note in method["notes"] or [method["reason"]]:
-            if note:
-                click.echo(f"! {method['method']}: {note}")
+        for note in method["notes"]:
+            click.echo(f"! {method['method']}: {note}")
     recommendation = document["recommendation"]
     click.echo(recommendation["text"])
     for reason in recommendation["reasons"]:

@@ -44,8 +44,8 @@ def common_options(command: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")(command)
 
 
-def run_options(command: F) -> F:
-    """Add the options of a command that reads a configuration.
+def run_options(command: F, folder: str = "Folder of the run. [default: runs/<config name>]") -> F:
+    """Add the options of a command that reads a configuration; `folder` is the help of `--output`.
 
     The argument CONFIG (as `config_path: Path`), `--set` (as `overrides: tuple[str, ...]`), `--output`
     (as `output: Path | None`), and the common options.
@@ -55,7 +55,7 @@ def run_options(command: F) -> F:
         "--output",
         type=click.Path(file_okay=False, path_type=Path),
         metavar="DIR",
-        help="Folder of the run. [default: runs/<config name>]",
+        help=folder,
     )(command)
     command = click.option(
         "--set",

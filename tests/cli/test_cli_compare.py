@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from compare_sample import comparison
 from tiny_base import save_base
 from tiny_task import svfit, write_task
 
@@ -62,3 +63,17 @@ def test_bad_input_ends_with_2_before_anything_is_written(toml: Path, options: l
     assert (result.exit_code, result.stdout) == (2, "")
     assert said in result.stderr
     assert not Path("runs").exists()
+
+
+def test_a_comparison_in_which_nothing_could_be_trained_ends_with_1(
+    toml: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = comparison()
+    document["recommendation"]["method"] = None
+    monkeypatch.setattr("pipeline.compare.run.compare", lambda *_, **__: document)
+    result = svfit("compare", toml, "--json")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["recommendation"]["method"] is None
+    assert (
+        result.stderr == "Error: no method could be trained; the reasons are in runs/wet-or-dry-compare/report.html\n"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,23 +19,33 @@ LONGEST = 16  # characters of a currency
 
 
 @click.command()
-@run_options
+@partial(run_options, folder="Folder of the comparison. [default: runs/<config name>-compare]")
 @click.option(
     "--methods",
     "named",
     default=DEFAULT,
     show_default=True,
     metavar="NAMES",
-    help="Of svfit[:R], banded[:K[:R]], dense[:R], lora[:R], pissa[:R], full, head.",
+    help="Those to compare, separated by commas, as listed above.",
 )
 @click.option(
-    "--seeds", type=click.IntRange(1, 99), default=3, show_default=True, metavar="N", help="Trainings at the best rate."
+    "--seeds",
+    type=click.IntRange(1, 99),
+    default=3,
+    show_default=True,
+    metavar="N",
+    help="Trainings of each method at its best rate; 2 or more to know how far chance moves them.",
 )
 @click.option(
-    "--rates", type=click.IntRange(1, 9), default=3, show_default=True, metavar="N", help="Learning rates to try each."
+    "--rates",
+    type=click.IntRange(1, 9),
+    default=3,
+    show_default=True,
+    metavar="N",
+    help="Learning rates to try for each method, each about 3 times the one before.",
 )
 @click.option("--price", type=float, metavar="PER_HOUR", help="What an hour of this machine costs.")
-@click.option("--currency", metavar="TEXT", help="Of the price.")
+@click.option("--currency", metavar="TEXT", help="Of --price, such as EUR; shown beside it.")
 @click.option(
     "--report",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -61,9 +72,18 @@ def compare(
     Every method is tried at the same number of learning rates with one seed and judged on the validation rows, never
     on the test rows; at its best rate it is then trained with the other seeds. [train] holds for all methods,
     adapter.targets and adapter.head_modules too; the rest of [adapter], and train.learning_rate if it is set, are those
-    of svfit. A broken comparison goes on where it was.
+    of svfit. A broken comparison goes on where it was. Ends with code 1 where no method could be trained.
+
+    \b
+      svfit[:R]            singular values scaled; R: of the top R directions of each weight
+      banded[:K[:R]]       each direction also turned among its K neighbours (SVFT); K is 1
+      dense[:R]            any map between the top R directions (LoRA-XS); R is 48
+      lora[:R], pissa[:R]  matrices of rank R, by peft; R is 8
+      full                 every weight
+      head                 the head alone
     """
     from pipeline.methods import methods
+    from serve.errors import InputError
 
     names = methods(named)
     priced = _price(price, currency)
@@ -85,6 +105,8 @@ def compare(
 
         write_bytes(report, (folder / "report.html").read_bytes())
     emit(document, as_json=as_json, render=lambda found: print_comparison(found, folder))
+    if document["recommendation"]["method"] is None:
+        raise InputError(f"no method could be trained; the reasons are in {folder}/report.html")
 
 
 def _price(price: float | None, currency: str | None) -> Price | None:
