@@ -50,7 +50,4 @@ def trained(svfit: SVFit) -> dict[str, int]:
 
 def directions(svfit: SVFit) -> dict[str, list[int]]:
     """The singular triplets of each layer that are trained; layers that stay plain are not in it."""
-    return {
-        name: list(range(layer.rank) if layer.directions is None else layer.directions)
-        for name, layer in svfit.basis.layers.items()
-    }
+    return {name: list(layer.places) for name, layer in svfit.basis.layers.items()}
