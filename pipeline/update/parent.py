@@ -67,7 +67,7 @@ def read_parent(wish: Wish, console: Console) -> Parent:
     _check_card(folder, adapter.card)
     bundle = next(_bundles(folder), None)
     onto = wish.onto or (bundle if run is None else None)
-    config = _config_of_card(folder, adapter.card, wish) if run is None else _config_of_run(run)
+    config = _config_of_card(folder, adapter, wish) if run is None else _config_of_run(run)
     if onto is not None:
         placed = config.adapter.model_copy(update={"onto": str(onto.resolve())})
         config = config.model_copy(update={"adapter": placed})
@@ -97,7 +97,8 @@ def _config_of_run(run: Path) -> Config:
         raise InputError(f"{error}; update the adapter alone: {run}/adapter") from None
 
 
-def _config_of_card(folder: Path, card: Any, wish: Wish) -> Config:
+def _config_of_card(folder: Path, adapter: Adapter, wish: Wish) -> Config:
+    card = adapter.card
     text = wish.text or ("text",)
     try:
         return Config(
@@ -115,7 +116,9 @@ def _config_of_card(folder: Path, card: Any, wish: Wish) -> Config:
                 label=wish.label or "label",
                 dataset=None,
             ),
-            adapter=AdapterSection(train_bias=card["train_bias"], train_layernorm=card["train_layernorm"]),
+            adapter=AdapterSection.model_validate(
+                {"core": adapter.core.kind, **{key: card[key] for key in ("train_bias", "train_layernorm")}}
+            ),
         )
     except ValidationError as error:
         fault = error.errors()[0]

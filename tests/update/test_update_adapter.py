@@ -8,10 +8,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 from tiny_task import Finished, rows, svfit, write_csv
 from update_rows import document, door_rows, new_rows
 
 from export.adapter import Adapter
+from pipeline.stages.finetune import plan
+from pipeline.train.plan import RATES
+from pipeline.update import Wish
+from pipeline.update.parent import read_parent
 from serve.bundle import Bundle
 
 QUICK = ("--epochs", "1")
@@ -79,7 +84,7 @@ def test_it_goes_on_from_where_the_adapter_stopped(adapter: Path, tmp_path: Path
     assert json.loads(result.stdout)["metrics"]["old"]["before"]["accuracy"] > 0.9
 
 
-def test_biases_and_norms_that_are_trained_go_on_too(run: Path, trained: Finished, tmp_path: Path) -> None:
+def test_biases_and_norms_that_are_trained_go_on_too(trained: Finished, tmp_path: Path) -> None:
     both = ("--set", "adapter.train_bias=true", "--set", "adapter.train_layernorm=true", "--set", "train.epochs=1")
     made = svfit("finetune", trained.config, "--output", tmp_path / "biased", *both)
     assert made.exit_code == 0, made.stderr
@@ -100,6 +105,8 @@ def test_every_core_goes_on(trained: Finished, tmp_path: Path, core: str) -> Non
     assert result.exit_code == 0, result.stderr
     after = Adapter.load(tmp_path / f"{core}-v2" / "adapter")
     assert after.core.kind == core
+    alone = read_parent(Wish(tmp_path / core / "adapter", tmp_path / "new.csv"), Console(quiet=True))
+    assert plan(alone.context, "accuracy").learning_rate == RATES[core]
     went_on = svfit("merge", tmp_path / f"{core}-v2" / f"{core}-v2.toml", "--output", tmp_path / f"{core}-v2")
     assert went_on.exit_code == 0, went_on.stderr
 
