@@ -26,7 +26,7 @@ _RULES = """
 .ring{fill:none;stroke:var(--ink);stroke-width:1.6}
 .hue-bar{fill:var(--m)}
 .cross{fill:none;stroke:var(--bad);stroke-width:2;stroke-linecap:round}
-.plot .bold{font-weight:650;fill:var(--ink)}.plot .warned{fill:var(--warn);font-weight:600}
+.plot .bold{font-weight:650;fill:var(--ink)}
 .halo{paint-order:stroke;stroke:var(--bg);stroke-width:3px;stroke-linejoin:round}
 .cut{stroke:var(--grey);stroke-width:1;stroke-dasharray:2 4}
 .axis{stroke:var(--grey);stroke-width:1}

@@ -181,9 +181,9 @@ def _start_memory() -> None:
         torch.cuda.reset_peak_memory_stats()
 
 
-def _peak_memory() -> int:
-    """Bytes: the GPU's peak where one was used, else the process's peak resident size."""
-    if torch.cuda.is_available():
+def _peak_memory(device: torch.device) -> int:
+    """Bytes: the GPU's peak where one was trained on, else the process's peak resident size."""
+    if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated())
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
@@ -215,7 +215,7 @@ def _record(trainer: AdapterTrainer, watch: Watch, plan: Plan) -> dict[str, Any]
         "seconds": watch.train_seconds,
         "seconds_per_step": watch.train_seconds / max(1, watch.steps_timed),
         "steps": trainer.state.global_step,
-        "peak_memory_bytes": _peak_memory(),
+        "peak_memory_bytes": _peak_memory(trainer.args.device),
         "device": str(trainer.args.device),
         "precision": "bf16" if trainer.args.bf16 else "fp16" if trainer.args.fp16 else "fp32",
         "best": best,

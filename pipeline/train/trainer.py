@@ -52,7 +52,7 @@ class AdapterTrainer(Trainer):
         return losses.sum() / rows
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        """AdamW: the singular values without decay at their own, higher rate; the head at its own."""
+        """AdamW: the adapter without decay at a rate of its own; the head at its own, with the plan's decay."""
         if self.optimizer is None:
             groups = self.tuned.trainable()
             self.optimizer = torch.optim.AdamW(
