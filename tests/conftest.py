@@ -40,6 +40,14 @@ def store(tmp_path: Path) -> FactorStore:
 
 
 @pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrainedTokenizerFast) -> Path:
+    """A sentence encoder's folder as a hub has it, made once: tests leave it as it is."""
+    from tiny_base import save_base
+
+    return save_base(tmp_path_factory.mktemp("base"), tokenizer)
+
+
+@pytest.fixture(scope="session")
 def tiny_model() -> TinyModel:
     """`tiny_model(name, labels=3, seed=0, **options)`: 2 layers, 32 wide, random weights, biases too."""
     import torch

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 from compare_sample import comparison
-from tiny_base import save_base
 from tiny_task import svfit, write_task
 
 
 @pytest.fixture
-def toml(tmp_path: Path, tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
+def toml(tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    path = write_task(tmp_path, save_base(tmp_path / "base", tokenizer))
+    path = write_task(tmp_path, base)
     path.write_text(path.read_text().replace("epochs = 12", 'epochs = 1\ndevice = "cpu"'))
     return path
 

@@ -3,16 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
-from tiny_base import save_base
 from tiny_task import write_task
-
-
-@pytest.fixture(scope="session")
-def base(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Path:
-    return save_base(tmp_path_factory.mktemp("base"), tokenizer)
 
 
 @pytest.fixture
