@@ -16,7 +16,7 @@ from pipeline.report.compare_words import LORA, fixed, in_line, memory, money, p
 from pipeline.report.details import code, config, folded, machine
 from pipeline.report.headline import tile
 from pipeline.report.markup import Html, el, facts, isolate, join
-from pipeline.report.page import head
+from pipeline.report.page import contents, head
 from pipeline.report.values import count, duration, moment, number, plural, significant, size
 
 Section = Callable[[Comparison, Sequence[Entry]], Html | None]
@@ -34,15 +34,8 @@ def render(document: Comparison) -> str:
     Text from the document is escaped and keeps its own writing direction. The same document gives the same page.
     """
     listed = entries(document)
-    made = [(key, title, section(document, listed)) for key, title, section in SECTIONS]
-    parts = [(key, title, inner) for key, title, inner in made if inner]
-    links = (el("li", el("a", title, href=f"#{key}")) for key, title, _ in parts)
-    nav = el("nav", el("ul", *links), aria_label="Sections")
-    sections = (
-        el("section", el("h2", title, id=f"{key}-title"), inner, id=key, aria_labelledby=f"{key}-title")
-        for key, title, inner in parts
-    )
-    main = el("main", recommendation(document, listed), tiles(document, listed), nav, *sections)
+    found = contents((key, title, section(document, listed)) for key, title, section in SECTIONS)
+    main = el("main", recommendation(document, listed), tiles(document, listed), *found)
     body = el("body", header(document), main, footer(document))
     name = document["name"] or "Untitled"
     return f"<!doctype html>\n{el('html', head(name, 'comparison', sheet()), body, lang='en')}\n"

@@ -8,7 +8,7 @@ from typing import Any
 from pipeline.report.headline import tile
 from pipeline.report.inspect_spectra import energies, layer_table, spectra
 from pipeline.report.markup import Html, el, facts, isolate, join, table
-from pipeline.report.page import head
+from pipeline.report.page import contents, head
 from pipeline.report.svg import Series, line_chart
 from pipeline.report.values import (
     MISSING,
@@ -38,15 +38,8 @@ CURVES = (("top", "one", "top r"), ("random", "two", "r by lot"), ("bottom", "gr
 
 def render(document: Document) -> str:
     """A model's document (`pipeline.svf.spectra.inspect_model`) as a page that loads and runs nothing."""
-    made = [(key, title, section(document)) for key, title, section in SECTIONS]
-    parts = [(key, title, inner) for key, title, inner in made if inner]
-    links = (el("li", el("a", title, href=f"#{key}")) for key, title, _ in parts)
-    sections = (
-        el("section", el("h2", title, id=f"{key}-title"), inner, id=key, aria_labelledby=f"{key}-title")
-        for key, title, inner in parts
-    )
-    nav = el("nav", el("ul", *links), aria_label="Sections")
-    body = el("body", header(document), el("main", tiles(document), nav, *sections), FOOTER)
+    found = contents((key, title, section(document)) for key, title, section in SECTIONS)
+    body = el("body", header(document), el("main", tiles(document), *found), FOOTER)
     return f"<!doctype html>\n{el('html', head(words(document.get('name')) or 'Model'), body, lang='en')}\n"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from pipeline.report.adapters import adapters
@@ -42,18 +42,22 @@ def render(report: Mapping[str, Any]) -> str:
     Every part of the report may be missing; its section is then left out. Text from the report is escaped
     and keeps its own writing direction. The same report gives the same page.
     """
-    made = [(key, title, section(report)) for key, title, section in SECTIONS]
-    parts = [(key, title, inner) for key, title, inner in made if inner]
-    links = (el("li", el("a", title, href=f"#{key}")) for key, title, _ in parts)
-    nav = el("nav", el("ul", *links), aria_label="Sections") if parts else None
-    sections = (
-        el("section", el("h2", title, id=f"{key}-title"), inner, id=key, aria_labelledby=f"{key}-title")
-        for key, title, inner in parts
-    )
+    found = contents((key, title, section(report)) for key, title, section in SECTIONS)
     top = el("div", tiles(report), notice(report))
-    body = el("body", header(report), el("main", top, nav, *sections), footer(report))
+    body = el("body", header(report), el("main", top, *found), footer(report))
     name = words(report.get("name")) or "Untitled"
     return f"<!doctype html>\n{el('html', head(name), body, lang='en')}\n"
+
+
+def contents(made: Iterable[tuple[str, str, Html | None]]) -> list[Html]:
+    """The links to all parts that there are, given as `(key, title, inner)`, then the parts; nothing where none is."""
+    parts = [(key, title, inner) for key, title, inner in made if inner]
+    links = (el("li", el("a", title, href=f"#{key}")) for key, title, _ in parts)
+    nav = [el("nav", el("ul", *links), aria_label="Sections")] if parts else []
+    return nav + [
+        el("section", el("h2", title, id=f"{key}-title"), inner, id=key, aria_labelledby=f"{key}-title")
+        for key, title, inner in parts
+    ]
 
 
 def head(name: str, kind: str = "report", more: str = "") -> Html:
