@@ -44,9 +44,9 @@ class SVFit:
         self.basis: Basis = found.basis
         self.whole = tuple(whole)
         self._whole_parameters = tuple(
-            _plain(name)
+            self._plain(name)
             for name, _ in model.named_parameters()
-            if any(name.startswith(f"{module}.") for module in whole) or _plain(name) in set(extra)
+            if any(name.startswith(f"{module}.") for module in whole) or self._plain(name) in set(extra)
         )
         self._initial = self._current_whole()
         self._saved: dict[str, dict[str, torch.Tensor]] = {}
@@ -129,7 +129,7 @@ class SVFit:
         whole = set(self._whole_parameters)
         return {
             "adapter": [(name, layer.delta[self.active]) for name, layer in self.layers.items()],
-            "head": [(name, value) for name, value in self.model.named_parameters() if _plain(name) in whole],
+            "head": [(name, value) for name, value in self.model.named_parameters() if self._plain(name) in whole],
         }
 
     def export(self, name: str, card: Mapping[str, Any] | None = None) -> Adapter:
@@ -218,6 +218,11 @@ class SVFit:
             parameter.requires_grad_(True)
         return self.model
 
+    def _plain(self, name: str) -> str:
+        """A parameter's name without the wrapping: `x.query.base.bias` is the model's `x.query.bias`."""
+        layer, _, leaf = name.rpartition(".base.")
+        return f"{layer}.{leaf}" if layer in self.layers else name
+
     def _known(self, name: str) -> None:
         if name not in self._saved:
             raise UsageError(f"no adapter {name!r}; there are: {', '.join(self.names) or 'none'}")
@@ -230,9 +235,9 @@ class SVFit:
     def _current_whole(self) -> dict[str, torch.Tensor]:
         names = set(self._whole_parameters)
         return {
-            _plain(name): value.detach().clone()
+            self._plain(name): value.detach().clone()
             for name, value in self.model.named_parameters()
-            if _plain(name) in names
+            if self._plain(name) in names
         }
 
     def _keep_whole(self) -> None:
@@ -242,8 +247,8 @@ class SVFit:
     def _put_whole(self, values: Mapping[str, torch.Tensor]) -> None:
         with torch.no_grad():
             for name, parameter in self.model.named_parameters():
-                if _plain(name) in values:
-                    parameter.copy_(values[_plain(name)])
+                if self._plain(name) in values:
+                    parameter.copy_(values[self._plain(name)])
 
 
 def wrap(
@@ -314,11 +319,6 @@ def _extra_parameters(model: nn.Module, bias: bool, layernorm: bool) -> list[str
         if (bias and name.endswith("bias") and not inside_norm) or (layernorm and inside_norm):
             names.append(name)
     return names
-
-
-def _plain(name: str) -> str:
-    """A parameter's name without the wrapping: `x.query.base.bias` is the model's `x.query.bias`."""
-    return name.replace(".base.", ".") if name.endswith((".base.bias", ".base.weight")) else name
 
 
 def _block(layer: SVFLinear, places: Sequence[int]) -> torch.Tensor:

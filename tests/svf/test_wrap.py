@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,12 @@ def logits(model: nn.Module) -> torch.Tensor:
     with torch.no_grad():
         found: torch.Tensor = model(**batch()).logits
     return found
+
+
+def model_of_bases() -> nn.Module:
+    """Every name that the wrapping could be mistaken for."""
+    inner = nn.Sequential(OrderedDict(base=nn.Linear(4, 4), outer=nn.Linear(4, 4)))
+    return nn.Sequential(OrderedDict(base=inner, norm=nn.Sequential(OrderedDict(base=nn.LayerNorm(4)))))
 
 
 def stir(svfit: SVFit, seed: int, size: float = 0.3) -> None:
@@ -241,6 +248,16 @@ def test_norms_alone_and_biases_alone(tiny_model: TinyModel, store: FactorStore)
         assert extra
         assert all(wanted in key for key in extra)
         assert all(("LayerNorm" in key) == (wanted == "LayerNorm") for key in extra)
+
+
+def test_modules_that_the_model_calls_base_keep_their_names(store: FactorStore) -> None:
+    svfit = wrapped(model_of_bases(), store, "a", targets=["outer"], train_bias=True, train_layernorm=True)
+    trained = ["base.base.bias", "base.outer.base.bias", "norm.base.weight", "norm.base.bias"]
+    assert [key for key, _ in svfit.trainable()["head"]] == trained
+    saved = {"base.base.bias", "base.outer.bias", "norm.base.weight", "norm.base.bias"}
+    assert set(svfit.export("a").modules) == saved
+    again = wrapped(model_of_bases(), store, "a", train_bias=True)
+    assert set(again.export("a").modules) == {"base.base.bias", "base.outer.bias"}
 
 
 def test_a_model_class_called_norm_is_no_norm(store: FactorStore) -> None:
