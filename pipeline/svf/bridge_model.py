@@ -18,8 +18,8 @@ from export.core import DIAGONAL, Core
 from export.store import FactorStore
 from pipeline.svf.bridge_layer import PREFIX, SVFitLayer, refuse_several
 from pipeline.svf.decompose import Decomposition, decompose, recall
+from pipeline.svf.inject import head_modules
 from pipeline.svf.targets import find_targets
-from pipeline.svf.wrap import head_modules
 from serve.errors import InputError, UsageError
 
 if TYPE_CHECKING:

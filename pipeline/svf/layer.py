@@ -76,12 +76,12 @@ class SVFLinear(nn.Module):
         """A new adapter that changes nothing yet."""
         self.delta[name] = nn.Parameter(torch.zeros(self.core.shape(self.S.numel()), device=self.S.device))
 
-    def narrow(self, places: Sequence[int]) -> None:
-        """Keep only these of the current directions, and of every adapter what its core does among them alone.
+    def narrow(self, places: Sequence[int], kept: Factors) -> None:
+        """Keep only these of the current directions, whose factors are `kept`, and of every adapter what its core does
+        among them alone.
 
         Each adapter gets a new parameter. A banded core keeps its neighbours only where `places` are the first ones.
         """
-        kept = self.factors.take(places)
         self.U, self.S, self.Vh = kept.U, kept.S, kept.Vh
         for name, values in self.delta.items():
             cut = values.detach()[..., list(places)]

@@ -1,8 +1,9 @@
-"""Wrap a transformers model with SVFit layers: several named adapters on one basis."""
+"""A model wrapped with SVFit layers: several named adapters on one basis."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,11 @@ import torch
 from torch import nn
 
 from export.adapter import Adapter
-from export.basis import Basis, Factors
+from export.basis import Basis
 from export.core import DIAGONAL, Core
-from export.store import FactorStore
-from pipeline.svf.decompose import Decomposition, Progress, decompose, recall
+from pipeline.svf.decompose import Decomposition
 from pipeline.svf.layer import SVFLinear
-from pipeline.svf.narrow import narrowed
-from pipeline.svf.rank import RankSpec
-from pipeline.svf.targets import find_targets
+from pipeline.svf.narrow import narrowed, refuse_unknown
 from serve.errors import InputError, UsageError
 
 
@@ -40,7 +38,8 @@ class SVFit:
         self.model = model
         self.core = core
         self.layers = dict(layers)
-        self.found = found
+        self.found = replace(found, factors={})
+        """What finding the basis told. Its factors are in the layers alone, wherever the model moves."""
         self.basis: Basis = found.basis
         self.whole = tuple(whole)
         self._whole_parameters = tuple(
@@ -89,14 +88,9 @@ class SVFit:
         Raises `UsageError` for an unknown adapter, `InputError` for a layer or a direction that the basis lacks.
         """
         self._known(name)
-        unknown = sorted(kept.keys() - self.layers.keys())
-        if unknown:
-            raise InputError(f"no layer {unknown[0]} in this basis; it has: {', '.join(list(self.layers)[:3])}, ...")
+        refuse_unknown(self.basis, kept)
         for layer_name, layer in self.layers.items():
-            places = list(kept.get(layer_name, ()))
-            if any(not 0 <= place < layer.S.numel() for place in places):
-                raise InputError(f"layer {layer_name}: its basis has rank {layer.S.numel()}, asked for {max(places)}")
-            mask = _block(layer, places)
+            mask = _block(layer, kept.get(layer_name, ()))
             delta = layer.delta[name]
             with torch.no_grad():
                 delta.mul_(mask)
@@ -114,13 +108,14 @@ class SVFit:
         """
         if self.folded is not None:
             raise UsageError(f"adapter {self.folded!r} is folded into the weights; unfold it first")
-        found = narrowed(self.found, kept, self.core)
+        whole = replace(self.found, factors={name: layer.factors for name, layer in self.layers.items()})
+        found = narrowed(whole, kept, self.core)
         for name, layer in list(self.layers.items()):
             if name in found.basis.layers:
-                layer.narrow(kept[name])
+                layer.narrow(kept[name], found.factors[name])
             else:
-                _replace(self.model, name, self.layers.pop(name).base)
-        self.found, self.basis = found, found.basis
+                self.model.set_submodule(name, self.layers.pop(name).base)
+        self.found, self.basis = replace(found, factors={}), found.basis
 
     def trainable(self) -> dict[str, list[tuple[str, nn.Parameter]]]:
         """The active adapter's parameters: `adapter` (singular values) and `head` (whole modules), by name."""
@@ -213,7 +208,7 @@ class SVFit:
         if self.folded is None:
             raise UsageError("no adapter is folded; call fold(name) first")
         for name, layer in self.layers.items():
-            _replace(self.model, name, layer.base)
+            self.model.set_submodule(name, layer.base)
         for parameter in self.model.parameters():
             parameter.requires_grad_(True)
         return self.model
@@ -251,76 +246,6 @@ class SVFit:
                     parameter.copy_(values[self._plain(name)])
 
 
-def wrap(
-    model: nn.Module,
-    *,
-    rank: RankSpec = "full",
-    targets: str | Sequence[str] = "all-linear",
-    whole: Sequence[str] | None = None,
-    train_bias: bool = False,
-    train_layernorm: bool = False,
-    store: FactorStore | None = None,
-    basis: Basis | None = None,
-    factors: Mapping[str, Factors] | None = None,
-    progress: Progress | None = None,
-    core: Core = DIAGONAL,
-    directions: Mapping[str, Sequence[int]] | None = None,
-) -> SVFit:
-    """Put SVFit layers in place of a model's target layers and freeze the rest.
-
-    `whole` names the modules trained whole (default: what lies outside the base model, the head). With `basis` that
-    very basis is taken from the store (or from `factors`, which may be zero in directions that nobody moves), else it
-    is computed (or found) at `rank`; or, with `directions`, of just those singular triplets of each layer: one without
-    any stays plain. `core` says what an adapter may do on its directions. Raises `UsageError` for targets that match
-    nothing or are tied, directions that a layer lacks, or a model that is wrapped already; `InputError` where the
-    model's weights aren't those of `basis`.
-    """
-    if any(isinstance(module, SVFLinear) for module in model.modules()):
-        raise UsageError("the model is wrapped already; add another adapter to the SVFit that holds it")
-    heads = head_modules(model) if whole is None else list(whole)
-    missing = [name for name in heads if name not in dict(model.named_modules())]
-    if missing:
-        raise UsageError(f"adapter.head_modules: the model has no module {missing[0]!r}")
-    store = store or FactorStore()
-    if basis is None:
-        chosen = None if directions is None else {name: places for name, places in directions.items() if places}
-        found = decompose(find_targets(model, targets, heads), rank, store, progress, chosen)
-    else:
-        found = recall(model, basis, store if factors is None else factors)
-    extra = _extra_parameters(model, train_bias, train_layernorm)
-    layers: dict[str, SVFLinear] = {}
-    for name in found.basis.layers:
-        module = model.get_submodule(name)
-        layers[name] = SVFLinear(module, found.factors[name], complete=factors is None, core=core)
-        _replace(model, name, layers[name])
-    return SVFit(model, layers, found, heads, extra, core)
-
-
-def head_modules(model: nn.Module) -> list[str]:
-    """The modules outside a transformers model's base model: its head, which every task trains whole.
-
-    None for a bare model.
-    """
-    prefix = getattr(model, "base_model_prefix", "")
-    if not prefix or not hasattr(model, prefix):
-        return []
-    return [name for name, child in model.named_children() if name != prefix and any(True for _ in child.parameters())]
-
-
-def _extra_parameters(model: nn.Module, bias: bool, layernorm: bool) -> list[str]:
-    names: list[str] = []
-    norms = [
-        name
-        for name, module in model.named_modules()
-        if "norm" in type(module).__name__.lower() and not any(True for _ in module.children())
-    ]
-    for name, _ in model.named_parameters():
-        inside_norm = any(name.startswith(f"{norm}.") for norm in norms)
-        if (bias and name.endswith("bias") and not inside_norm) or (layernorm and inside_norm):
-            names.append(name)
-    return names
-
-
 def _block(layer: SVFLinear, places: Sequence[int]) -> torch.Tensor:
     """1 where a value of the layer's core only joins directions at `places`, else 0; of the values' shape."""
     kept = torch.zeros_like(layer.S, dtype=torch.float32)
@@ -335,8 +260,3 @@ def _masked(mask: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
 
 def _copy(value: torch.Tensor) -> torch.Tensor:
     return value.detach().float().cpu().clone()
-
-
-def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
-    parent, _, leaf = name.rpartition(".")
-    setattr(model.get_submodule(parent) if parent else model, leaf, module)

@@ -26,9 +26,9 @@ from export.swap.cut import HEAD_FILE
 from export.swap.draft import swap_spec
 from export.swap.inject import LayerPlan
 from export.swap.shapes import PROBES
+from pipeline.svf.inject import head_modules
 from pipeline.svf.layer import oriented_weight
 from pipeline.svf.targets import find_targets
-from pipeline.svf.wrap import head_modules
 from serve.promotion.fold import fold_weights
 from serve.swap import CLASSES, Form
 

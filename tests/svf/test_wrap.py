@@ -15,7 +15,9 @@ from export.adapter import Adapter
 from export.core import DIAGONAL, Core
 from export.store import FactorStore
 from pipeline.svf import SVFit, head_modules, wrap
+from pipeline.svf.decompose import decompose
 from pipeline.svf.layer import SVFLinear
+from pipeline.svf.targets import find_targets
 from serve.errors import InputError, UsageError
 
 TinyModel = Callable[..., Any]
@@ -492,6 +494,29 @@ def test_only_the_chosen_directions_of_the_chosen_layers_are_wrapped(
     assert torch.equal(logits(again.model), unfolded)
 
 
+def test_a_basis_that_was_found_already_is_taken_as_it_is(
+    tiny_model: TinyModel, store: FactorStore, tmp_path: Path
+) -> None:
+    model = tiny_model("bert")
+    found = decompose(find_targets(model, whole=["classifier"]), 4, store)
+    svfit = wrap(model, found=found, store=FactorStore(tmp_path / "nothing"))
+    assert svfit.basis == found.basis
+    assert not (tmp_path / "nothing").exists()
+    first = next(iter(svfit.layers))
+    assert svfit.layers[first].U is found.factors[first].U, "nothing is held twice"
+
+
+def test_one_way_to_name_the_directions_is_enough(tiny_model: TinyModel, store: FactorStore) -> None:
+    first = wrap(tiny_model("bert"), store=store)
+    kept = {next(iter(first.layers)): [0]}
+    model = tiny_model("bert")
+    with pytest.raises(UsageError, match=r"takes one of basis, directions, found \(got basis and directions\)"):
+        wrap(model, store=store, basis=first.basis, directions=kept)
+    with pytest.raises(UsageError, match="got directions and found"):
+        wrap(model, store=store, directions=kept, found=first.found)
+    assert not any(isinstance(module, SVFLinear) for module in model.modules())
+
+
 # ---- narrowing
 
 
@@ -518,6 +543,7 @@ def test_dropping_what_an_adapter_does_not_move_changes_no_answer(
     assert svfit.basis.id != before
     assert svfit.basis.layers[first].places == (0, 3, 7)
     assert list(svfit.found.spectra) == list(svfit.found.energy) == [first, third]
+    assert svfit.found.factors == {}, "factors are in the layers alone"
     assert len(svfit.trainable()["adapter"]) == 2
     close(logits(svfit.model), wanted["a"])
     svfit.activate("b")
