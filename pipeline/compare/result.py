@@ -113,7 +113,8 @@ class Recommendation(TypedDict):
     text: str
     reasons: list[str]
     equals: list[str]
-    """The methods that can't be told from the best one, the recommended one and the best one among them."""
+    """The methods that the seeds can't tell from the best one and whose mean is within a point of its; it and the
+    recommended one among them. Empty where there is but one."""
     judged_by: Literal["validation"]
     """The rows that chose. The test rows choose nothing."""
 

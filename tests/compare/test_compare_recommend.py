@@ -9,7 +9,7 @@ import pytest
 from compare_sample import comparison
 
 from pipeline.compare.gather import numbers
-from pipeline.compare.recommend import differ, recommend, shown
+from pipeline.compare.recommend import gap, recommend, shown
 
 
 def result(name: str, adapter: int, values: list[float], seconds: float = 10.0, **more: Any) -> Any:
@@ -17,6 +17,7 @@ def result(name: str, adapter: int, values: list[float], seconds: float = 10.0, 
         "method": name,
         "status": "done",
         "trained": {"adapter": adapter, "head": 5},
+        "seeds": list(range(len(values))),
         "validation": {"accuracy": numbers(values)},
         "seconds": seconds,
         "at_edge": False,
@@ -29,7 +30,7 @@ def asked(*methods: Any, higher: bool = True, rows: int = 400, tested: bool = Tr
 
 
 FULL = result("full", 1000, [0.92, 0.93, 0.94])
-SVFIT = result("svfit", 10, [0.915, 0.925, 0.935])
+SVFIT = result("svfit", 10, [0.920, 0.920, 0.935])
 HEAD = result("head", 0, [0.80, 0.81, 0.82])
 
 
@@ -37,9 +38,9 @@ def test_of_those_that_cant_be_told_from_the_best_the_one_that_trains_least_wins
     found = asked(FULL, SVFIT, HEAD)
     assert found["method"] == "svfit"
     assert found["equals"] == ["full", "svfit"]
-    assert "validation accuracy 0.925 ± 0.010, not to be told from the best, full (0.930 ± 0.010)" in found["text"]
+    assert "validation accuracy 0.925 ± 0.009, not to be told from the best, full (0.930 ± 0.010)" in found["text"]
     assert "it trains the least: 10 values besides the head (full: 1,000 values)" in found["text"]
-    assert "Behind: head (0.810 ± 0.010)." in found["reasons"]
+    assert "Clearly behind: head (0.810 ± 0.010)." in found["reasons"]
 
 
 def test_a_clear_winner_wins_whatever_it_trains() -> None:
@@ -62,10 +63,40 @@ def test_as_many_values_are_settled_by_time() -> None:
 
 
 def test_with_one_seed_nothing_is_said_of_chance_but_that() -> None:
-    found = asked(result("full", 1000, [0.93]), result("svfit", 10, [0.92]))
+    found = asked(result("full", 1000, [0.93]), result("svfit", 10, [0.91]))
     assert found["method"] == "full"
-    assert "clearly" not in found["text"]
+    assert found["text"].endswith("better than svfit on average, which these trainings can't prove.")
     assert any("One seed tells nothing of chance" in reason for reason in found["reasons"])
+    near = asked(result("full", 1000, [0.93]), result("svfit", 10, [0.92]))
+    assert near["method"] == "svfit"
+    assert "full and svfit can't be told apart: at most 0.01 between the means, seed by seed." in near["reasons"]
+
+
+def test_noise_makes_nothing_equal_that_is_far_behind() -> None:
+    noisy = result("svfit", 10, [0.7, 0.8, 0.9])
+    found = asked(result("full", 1000, [0.91, 0.90, 0.89]), noisy)
+    assert (found["method"], found["equals"]) == ("full", [])
+    assert found["text"] == (
+        "Use full: validation accuracy 0.900 ± 0.010, better than svfit on average, which these trainings can't prove."
+    )
+    assert found["reasons"][0] == (
+        "svfit (0.800 ± 0.100) is 0.100 behind full, more than the 0.01 that may count as equal; but these seeds can't "
+        "prove the difference, it may be chance. More seeds tell more (--seeds)."
+    )
+
+
+def test_what_seeds_do_to_both_alike_hides_no_difference() -> None:
+    low = result("svfit", 10, [0.695, 0.796, 0.894])
+    found = asked(result("full", 1000, [0.70, 0.80, 0.90]), low)  # 0.005 behind, each time
+    assert found["method"] == "full"
+    assert found["text"].endswith("± 0.100, clearly better than svfit.")
+
+
+def test_a_clear_lead_and_one_that_is_none_are_told_apart() -> None:
+    found = asked(FULL, HEAD, result("lora", 100, [0.95, 0.80, 0.92]))
+    assert found["text"].endswith(
+        "clearly better than head, and better than lora on average, which these trainings can't prove."
+    )
 
 
 def test_a_low_metric_is_better_where_it_is_a_loss() -> None:
@@ -91,30 +122,38 @@ def test_validation_rows_set_a_bound_of_their_own() -> None:
     assert "± 0.025" in said  # 1.96 √(0.93 · 0.07 / 400)
 
 
-def test_a_difference_counts_beyond_students_bound() -> None:
-    # Two groups of 3, both with deviation 0.01: t(4) at 97.5% is 2.776, times 0.01 √(2/3) is 0.02267.
-    def group(mean: float) -> Any:
-        return numbers([mean - 0.01, mean, mean + 0.01])
+def test_a_difference_counts_beyond_students_bound_for_pairs() -> None:
+    # Gaps of deviation 0.01 at three seeds: t(2) at 97.5% is 4.3027, times 0.01 / √3 is 0.024842.
+    def behind(mean: float) -> Any:
+        return gap(result("a", 1, [0.9] * 3), result("b", 1, [0.9 - mean + by for by in (-0.01, 0, 0.01)]), "accuracy")
 
-    assert not differ(group(0.9), group(0.9226))
-    assert differ(group(0.9), group(0.9228))
-    assert differ(numbers([0.9]), numbers([0.91]))
-    assert not differ(numbers([0.9]), numbers([0.9]))
+    assert behind(0.02).unseen == pytest.approx(0.024842, abs=1e-6)
+    assert not behind(0.0248).sure
+    assert behind(0.0249).sure
+    assert behind(0.01).equal
+    assert not behind(0.0101).equal
 
 
-def test_a_single_seed_is_judged_by_the_others_spread() -> None:
-    # t(2) at 97.5% is 4.303, times 0.01 √(1/3 + 1) is 0.04968.
-    assert not differ(numbers([0.91, 0.92, 0.93]), numbers([0.871]))
-    assert differ(numbers([0.91, 0.92, 0.93]), numbers([0.870]))
+def test_only_seeds_that_both_have_are_paired() -> None:
+    full, part = result("a", 1, [0.9, 0.8, 0.7]), result("b", 1, [0.79, 0.69], seeds=[1, 2])
+    assert gap(full, part, "accuracy").mean == pytest.approx(0.01)
+    assert gap(full, part, "accuracy", -1).mean == pytest.approx(-0.01)
+    one = gap(full, result("b", 1, [0.69], seeds=[2]), "accuracy")
+    assert (one.unseen, one.sure) == (None, False)
+    none = gap(full, result("b", 1, [0.7], seeds=[5]), "accuracy")
+    assert (none.mean, none.unseen) == (pytest.approx(0.1), None)
+
+
+def test_a_single_seed_proves_nothing() -> None:
     found = asked(FULL, result("svfit", 10, [0.92]))
     assert found["method"] == "svfit"
-    assert "Of svfit one seed alone went through: how far chance moves it is taken from the others." in found["reasons"]
+    assert "Of svfit one seed alone went through: nothing tells how far chance moves it." in found["reasons"]
 
 
 def test_what_could_not_have_been_seen_is_said() -> None:
     (said,) = (reason for reason in asked(FULL, SVFIT, HEAD)["reasons"] if "can't be told" in reason)
-    assert said.startswith("full and svfit can't be told from the best")
-    assert said.endswith("a difference below 0.023 can go unseen.")
+    assert said.startswith("full and svfit can't be told apart: at most 0.01 between the means, seed by seed, and ")
+    assert said.endswith("a difference below 0.012 can go unseen.")  # gaps 0, 0.01, 0.005
     assert (
         "full and svfit reach the very same." in asked(result("full", 9, [0.9]), result("svfit", 1, [0.9]))["reasons"]
     )
