@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from rich.console import Console
 from tasks import HERE, SIZES, compare, keep, problem
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from export.core import Core
 from pipeline.config import AdapterSection, TrainSection
@@ -50,8 +51,8 @@ def relative(loaded: Loaded) -> SVFit:
                 delta = layer.delta[svf.NAME]
                 delta.copy_(old + layer.S * (delta - old))
 
-    torch.optim.optimizer.register_optimizer_step_pre_hook(remember)
-    torch.optim.optimizer.register_optimizer_step_post_hook(scale)
+    register_optimizer_step_pre_hook(remember)
+    register_optimizer_step_post_hook(scale)
     return svfit
 
 
@@ -61,12 +62,14 @@ def chosen(loaded: Loaded, name: str, way: str) -> SVFit:
     adapter = AdapterSection.model_validate(
         {"rank": "auto", "budget": BUDGET, "spread": "uniform" if way == "minor" else way}
     )
-    ranks = choose(loaded, loaded.whole, adapter, TrainSection(), found.task, found.rows("train", loaded))
-    directions = dict(ranks.chosen)
-    if way == "minor":
-        for (layer, places), shape in zip(directions.items(), ranks.shapes, strict=True):
-            directions[layer] = list(range(min(shape) - len(places), min(shape)))
-    return svf.prepare(loaded, Core(), "full", directions=directions)
+    _, decomposed = choose(loaded, loaded.whole, adapter, TrainSection(), found.task, found.rows("train", loaded))
+    if way != "minor":
+        return svf.prepare(loaded, Core(), "full", found=decomposed)
+    last = {
+        name: list(range(min(layer.shape) - layer.rank, min(layer.shape)))
+        for name, layer in decomposed.basis.layers.items()
+    }
+    return svf.prepare(loaded, Core(), "full", directions=last)
 
 
 def variants(name: str) -> dict[str, tuple[Method, int]]:
@@ -106,7 +109,8 @@ def table(names: list[str]) -> str:
     cells: dict[str, dict[str, str]] = {}
     for name in names:
         if results(name).exists():
-            for one in json.loads(results(name).read_text("utf-8"))["methods"]:
+            done = [one for one in json.loads(results(name).read_text("utf-8"))["methods"] if one["status"] == "done"]
+            for one in done:
                 values = cells.setdefault(f"{one['title']} | {one['trained']['adapter']:,}", {})
                 values[name] = f"{one['validation'][METRICS.get(name, 'accuracy')]['mean']:.3f} at {one['rate']:g}"
     lines = [f"| variant | trained | {' | '.join(names)} |", f"|---|---|{'---|' * len(names)}"]
