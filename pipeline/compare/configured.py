@@ -63,8 +63,8 @@ class _Chosen:
     def __call__(self, loaded: Loaded) -> SVFit:
         config = self.problem.context.config
         rows = self.problem.rows("train", loaded)
-        found = choose(loaded, loaded.whole, config.adapter, config.train, self.problem.task, rows)
-        return self.wrapped(loaded, rank="full", directions=found.chosen)
+        _, found = choose(loaded, loaded.whole, config.adapter, config.train, self.problem.task, rows)
+        return self.wrapped(loaded, rank="full", found=found)
 
 
 def _again(loaded: Loaded, form: dict[str, Any], *, wrapped: partial[SVFit]) -> SVFit:

@@ -130,7 +130,10 @@ class AdapterSection(Section):
         default=0, ge=0, le=64, description="banded: neighbours that each direction reaches on either side; 0 = 1"
     )
     budget: int = Field(
-        default=0, ge=0, description='rank = "auto": values to train in all; 0 = a sixteenth of LoRA\'s at rank 8'
+        default=0,
+        ge=0,
+        description='rank = "auto": values to train in all; 0 = a sixteenth of what LoRA of rank 8 trains on these '
+        "layers, of a diagonal core at most half of its directions",
     )
     spread: Literal["score", "energy", "uniform"] = Field(
         default="score", description='rank = "auto": by gradients on a few batches, by singular values, or evenly'

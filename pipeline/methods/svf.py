@@ -9,6 +9,7 @@ from export.store import FactorStore
 from pipeline.methods.method import Targets, head_of
 from pipeline.model.load import Loaded
 from pipeline.svf import SVFit, wrap
+from pipeline.svf.decompose import Decomposition
 from pipeline.svf.rank import RankSpec
 
 NAME = "compared"
@@ -22,6 +23,7 @@ def prepare(
     train_bias: bool = False,
     train_layernorm: bool = False,
     directions: Mapping[str, Sequence[int]] | None = None,
+    found: Decomposition | None = None,
 ) -> SVFit:
     """The target layers wrapped, the factors taken from this machine's cache."""
     svfit = wrap(
@@ -34,6 +36,7 @@ def prepare(
         store=FactorStore(),
         core=core,
         directions=directions,
+        found=found,
     )
     svfit.add(NAME)
     svfit.activate(NAME)

@@ -20,6 +20,7 @@ from pipeline.stages.onto import Onto, read_onto
 from pipeline.stages.ranks import Ranks, choose, core_of, drop, told, told_of_drop
 from pipeline.stages.unfolded import NAME
 from pipeline.svf import SVFit, wrap
+from pipeline.svf.decompose import Progress as Step
 from pipeline.svf.inspect import layer_spectra
 from pipeline.svf.rank import lora_values
 from pipeline.train.fit import Fit, fit
@@ -58,8 +59,7 @@ def finetune(context: Context, folder: Path) -> dict[str, Any]:
         return Rows(loaded.tokenizer, split.texts, labels, length)
 
     train, validation = rows(dataset.train), rows(dataset.validation)
-    ranks = _ranks(context, loaded, whole, train)
-    svfit = _wrapped(context, loaded, whole, onto, ranks)
+    svfit, ranks = _wrapped(context, loaded, whole, onto, train)
     checkpoints = _checkpoints(context)
     result = fit(
         svfit,
@@ -72,8 +72,9 @@ def finetune(context: Context, folder: Path) -> dict[str, Any]:
         console=context.console,
     )
     trained = _trained(svfit, onto, ranks)
-    dropped = drop(svfit, NAME, config.adapter.keep, result, validation) if config.adapter.keep < 1 else None
-    if dropped is not None:
+    dropped = None
+    if config.adapter.keep < 1:
+        dropped = drop(svfit, NAME, config.adapter.keep, result, validation, _best(result))
         context.say(told_of_drop(dropped, metric))
     if not result.trainer.is_world_process_zero():
         return {}  # under `accelerate launch`, one process writes
@@ -100,7 +101,7 @@ def finetune(context: Context, folder: Path) -> dict[str, Any]:
     }
     svfit.save(folder, NAME, card)
     training = {
-        "training": result.record | {"basis": _cost(svfit, ranks)},
+        "training": result.record | {"basis": _cost(svfit)},
         "trainable": trained,
         "adapter": adapter_record(config.adapter, svfit, ranks, dropped),
     }
@@ -140,24 +141,20 @@ def _check_metric(task: str, metric: str) -> None:
         raise UsageError(f"train.metric: {metric} says nothing about {task}; available: {', '.join(fitting)}")
 
 
-def _ranks(context: Context, loaded: Loaded, whole: list[str], train: Rows) -> Ranks | None:
-    config = context.config
-    if config.adapter.rank != "auto":
-        return None
-    with _progress(context) as step:
-        ranks = choose(loaded, whole, config.adapter, config.train, context.dataset.task, train, step)
-    context.say(f"ranks: {told(ranks.record)}")
-    return ranks
-
-
-def _wrapped(context: Context, loaded: Loaded, whole: list[str], onto: Onto | None, ranks: Ranks | None) -> SVFit:
-    adapter = context.config.adapter
-    with _progress(context) as step:
+def _wrapped(
+    context: Context, loaded: Loaded, whole: list[str], onto: Onto | None, train: Rows
+) -> tuple[SVFit, Ranks | None]:
+    """With an adapter on it; and how its directions were chosen, where they were."""
+    adapter, ranks, found = context.config.adapter, None, None
+    with _progress(context) as bar:
+        if adapter.rank == "auto":
+            task, decomposed, scored = context.dataset.task, bar("singular values"), bar("scores of directions")
+            ranks, found = choose(loaded, whole, adapter, context.config.train, task, train, decomposed, scored)
         svfit = wrap(
             loaded.model,
-            rank=adapter.rank if ranks is None else "full",
+            rank=adapter.rank,
             core=core_of(adapter),
-            directions=None if ranks is None else ranks.chosen,
+            found=found,
             targets=adapter.targets,
             whole=whole,
             train_bias=adapter.train_bias,
@@ -165,11 +162,13 @@ def _wrapped(context: Context, loaded: Loaded, whole: list[str], onto: Onto | No
             store=FactorStore(),
             basis=None if onto is None else onto.basis,
             factors=None if onto is None else onto.factors,
-            progress=step,
+            progress=bar("singular values"),
         )
+    if ranks is not None:
+        context.say(f"ranks: {told(ranks.record)}")
     svfit.add(NAME)
     svfit.activate(NAME)
-    cost = _cost(svfit, ranks)
+    cost = _cost(svfit)
     if onto is not None:
         svfit.restrict(NAME, onto.kept)
         carried = sum(len(places) for places in onto.kept.values())
@@ -178,20 +177,23 @@ def _wrapped(context: Context, loaded: Loaded, whole: list[str], onto: Onto | No
         context.say(f"basis {svfit.basis.id[:12]}: found in the cache, no SVD computed")
     else:
         context.say(f"basis {svfit.basis.id[:12]}: weights decomposed in {cost['seconds']:.1f} s")
-    return svfit
+    return svfit, ranks
 
 
 @contextmanager
-def _progress(context: Context) -> Iterator[Callable[[int, int, str], None]]:
-    with Progress(console=context.console, transient=True, disable=not context.console.is_terminal) as bar:
-        task = bar.add_task("singular values")
-        yield lambda done, total, _: bar.update(task, completed=done, total=total)
+def _progress(context: Context) -> Iterator[Callable[[str], Step]]:
+    """A bar for each thing that is worked at, shown once something is done of it."""
+    with Progress(console=context.console, transient=True, disable=not context.console.is_terminal) as bars:
+
+        def bar(what: str) -> Step:
+            task = bars.add_task(what, visible=False)
+            return lambda done, total, _: bars.update(task, completed=done, total=total, visible=True)
+
+        yield bar
 
 
-def _cost(svfit: SVFit, ranks: Ranks | None) -> dict[str, Any]:
-    """What the decomposition took: that of the choice of ranks, where there was one, as it came first."""
-    found = svfit.found if ranks is None else ranks
-    return {"seconds": found.seconds, "cached": not found.computed}
+def _cost(svfit: SVFit) -> dict[str, Any]:
+    return {"seconds": svfit.found.seconds, "cached": not svfit.found.computed}
 
 
 def _checkpoints(context: Context) -> Path:

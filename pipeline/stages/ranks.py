@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,11 @@ from pipeline.config import AdapterSection, TrainSection
 from pipeline.model.load import Loaded
 from pipeline.svf import SVFit
 from pipeline.svf.decompose import Decomposition, Progress, decompose
-from pipeline.svf.rank import lora_values
+from pipeline.svf.layer import oriented_weight
+from pipeline.svf.narrow import narrowed
+from pipeline.svf.rank import LORA_PART, lora_values
 from pipeline.svf.score import Batch, score, warm_head
-from pipeline.svf.spread import Chosen, by_energy, evenly, holding, spread
+from pipeline.svf.spread import by_energy, evenly, holding, spread
 from pipeline.svf.targets import find_targets
 from pipeline.train.fit import Fit
 from pipeline.train.metrics import TOKENS
@@ -29,20 +32,15 @@ from pipeline.train.rows import IGNORED, Collator, Rows
 BATCHES = 16
 PASSES = 3
 """Batches that directions are scored on, and how often the head sees them before."""
-SHARE = 16
-"""The default budget is this part of what LoRA trains on the same layers."""
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """The directions of each layer, how they were chosen, and what the decomposition cost."""
+    """How the directions of each layer were chosen."""
 
-    chosen: Chosen
     shapes: list[tuple[int, int]]
     """Of all layers that there were to choose from."""
     record: dict[str, Any]
-    seconds: float
-    computed: int
 
 
 def core_of(adapter: AdapterSection) -> Core:
@@ -58,32 +56,48 @@ def choose(
     task: str,
     rows: Rows,
     progress: Progress | None = None,
-) -> Ranks:
-    """What `adapter.rank = "auto"` trains. The model is a plain one and stays as it is.
+    scoring: Progress | None = None,
+) -> tuple[Ranks, Decomposition]:
+    """What `adapter.rank = "auto"` trains, and the basis of it. The model is a plain one and stays as it is.
 
-    Raises `UsageError` for targets that match nothing.
+    `progress` tells of weights decomposed, `scoring` of batches. Raises `UsageError` for targets that match nothing.
     """
-    found = decompose(find_targets(loaded.model, adapter.targets, whole), "full", FactorStore(), progress)
-    core = core_of(adapter)
-    shapes = [layer.shape for layer in found.basis.layers.values()]
-    budget = adapter.budget or lora_values(shapes) // SHARE
-    if core.kind == "diagonal" and budget >= found.basis.size:
-        chosen = {name: list(range(layer.rank)) for name, layer in found.basis.layers.items()}
-        by = "all there are"
+    targets, core, store = find_targets(loaded.model, adapter.targets, whole), core_of(adapter), FactorStore()
+    shapes = [(int(out), int(inp)) for out, inp in (oriented_weight(module).shape for module in targets.values())]
+    sizes = {name: min(shape) for name, shape in zip(targets, shapes, strict=True)}
+    budget = adapter.budget or default_budget(shapes, core)
+    if budget >= sum(core.count(size) for size in sizes.values()):
+        found, by = decompose(targets, "full", store, progress), "all there are"
+    elif adapter.spread == "uniform":
+        chosen = spread(budget, core, evenly(sizes))
+        found, by = decompose(targets, "full", store, progress, chosen), "evenly"
     else:
-        chosen = spread(budget, core, _gains(loaded, whole, adapter, train, task, rows, found))
-        by = {"score": "by score", "energy": "by energy", "uniform": "evenly"}[adapter.spread]
-    ranks = [len(places) for places in chosen.values()]
+        known = decompose(targets, "full", store, progress)
+        if adapter.spread == "energy":
+            gains, by = by_energy(known.spectra), "by energy"
+        else:
+            gains, by = _scores(loaded, whole, core, train, task, rows, known, scoring), "by score"
+        found = narrowed(known, spread(budget, core, gains), core)
+    ranks = [layer.rank for layer in found.basis.layers.values()]
     record = {
         "budget": budget,
         "values": sum(core.count(rank) for rank in ranks),
         "layers": len(ranks),
-        "of": len(found.basis.layers),
+        "of": len(targets),
         "least": min(ranks),
         "most": max(ranks),
         "by": by,
     }
-    return Ranks(chosen, shapes, record, found.seconds, found.computed)
+    return Ranks(shapes, record), found
+
+
+def default_budget(shapes: Sequence[tuple[int, int]], core: Core) -> int:
+    """A sixteenth of what LoRA of rank 8 trains on weights of these shapes `(out, in)`; of a diagonal core at most
+    half of its directions, as there would be little to choose else."""
+    budget = lora_values(shapes) // LORA_PART
+    if core.kind == "diagonal":
+        budget = min(budget, sum(min(shape) for shape in shapes) // 2)
+    return max(1, budget)
 
 
 def told(record: Mapping[str, Any]) -> str:
@@ -94,12 +108,14 @@ def told(record: Mapping[str, Any]) -> str:
     return f"{record['values']:,} values on {layers} layers, {ranks} directions a layer, {record['by']}"
 
 
-def drop(svfit: SVFit, name: str, share: float, result: Fit, validation: Rows) -> dict[str, Any]:
+def drop(
+    svfit: SVFit, name: str, share: float, result: Fit, validation: Rows, before: Mapping[str, float]
+) -> dict[str, Any]:
     """Narrow to the fewest directions that hold `share` of what adapter `name` learned.
 
-    Gives how many there were and are, and the validation metrics before and after.
+    Gives how many there were and are, and the validation metrics before (measured where they aren't known) and after.
     """
-    adapter, before = svfit.export(name), _measured(result, validation)
+    adapter, before = svfit.export(name), dict(before) or _measured(result, validation)
     svfit.narrow(holding(share, adapter.core, adapter.delta))
     return {
         "keep": share,
@@ -122,23 +138,23 @@ def _measured(result: Fit, rows: Rows) -> dict[str, float]:
     return {key.removeprefix("eval_"): float(value) for key, value in found.items() if key not in skipped}
 
 
-def _gains(
+def _scores(
     loaded: Loaded,
     whole: Sequence[str],
-    adapter: AdapterSection,
+    core: Core,
     train: TrainSection,
     task: str,
     rows: Rows,
-    found: Decomposition,
+    known: Decomposition,
+    progress: Progress | None,
 ) -> dict[str, torch.Tensor]:
-    if adapter.spread == "energy":
-        return by_energy(found.spectra)
-    if adapter.spread == "uniform":
-        return evenly(found.spectra)
     device = _device(train)
     batches = _batches(loaded, rows, task, train, device)
+    done = count(1)
 
     def loss(model: nn.Module, batch: Batch) -> torch.Tensor:
+        if progress is not None:
+            progress(next(done), len(batches) * (PASSES + 1), "")
         inputs = {key: value for key, value in batch.items() if key != "labels"}
         logits: torch.Tensor = model(**inputs).logits.float()
         if task == TOKENS:
@@ -150,7 +166,7 @@ def _gains(
     model: Any = loaded.model
     model.to(device)
     with warm_head(model, whole, batches, loss, rate=train.head_learning_rate, passes=PASSES):
-        scored = score(model, found.factors, batches, loss, core_of(adapter))
+        scored = score(model, known.factors, batches, loss, core)
     model.to("cpu")
     return scored
 

@@ -10,9 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from export.core import DIAGONAL, Core
-from pipeline.svf.rank import LORA_RANK, lora_values
+from pipeline.svf.rank import LORA_PART, LORA_RANK, lora_values
 
-PART = 16
 CORES = {"diagonal": DIAGONAL, "banded(1)": Core("banded", 1), "dense": Core("dense")}
 FLAT = 0.8
 HOLDS, FAILS, KEEPS = 0.9, 0.5, 0.95
@@ -34,7 +33,7 @@ def costs(shapes: Sequence[tuple[int, int]], ranks: Sequence[int]) -> list[dict[
     for name, core in CORES.items():
         values = sum(core.count(rank) for rank in ranks)
         fits = 0
-        while fits < max(full) and PART * sum(core.count(min(fits + 1, most)) for most in full) <= lora:
+        while fits < max(full) and LORA_PART * sum(core.count(min(fits + 1, most)) for most in full) <= lora:
             fits += 1
         rows.append({"core": name, "values": values, "share": values / lora, "fits": fits})
     return [*rows, {"core": f"LoRA r={LORA_RANK}", "values": lora, "share": 1.0, "fits": None}]
@@ -229,7 +228,8 @@ def _rank_by_kind(outputs: Document) -> dict[str, int | str]:
 def _cost(document: Document) -> dict[str, Any]:
     rows = document["costs"]
     told = [
-        f"{row['core']} {row['values']:,} ({row['share']:.1%}; r ≤ {row['fits']} fits 1/{PART})" for row in rows[:-1]
+        f"{row['core']} {row['values']:,} ({row['share']:.1%}; r ≤ {row['fits']} fits 1/{LORA_PART})"
+        for row in rows[:-1]
     ]
     rank = "at full rank" if document["rank"] == "full" else f"at rank {document['rank']}"
     return _finding(f"Trained values {rank}, beside LoRA r={LORA_RANK}'s {rows[-1]['values']:,}: {'; '.join(told)}.")

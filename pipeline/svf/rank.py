@@ -13,6 +13,8 @@ RankRule = int | float | str
 RankSpec = RankRule | Mapping[str, RankRule]
 LORA_RANK = 8
 """LoRA's usual rank: what it trains is the measure of what a core trains."""
+LORA_PART = 16
+"""A core shall train no more than this part of it, where nothing else is asked for."""
 
 
 def choose_rank(spec: RankSpec, layer: str, S: torch.Tensor) -> int:

@@ -44,9 +44,9 @@ def by_energy(spectra: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return found
 
 
-def evenly(spectra: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """What each direction is worth where every layer shall have the same rank, `(directions,)`, float64."""
-    return {name: 1.0 / torch.arange(1, S.numel() + 1, dtype=torch.float64) for name, S in spectra.items()}
+def evenly(counts: Mapping[str, int]) -> dict[str, torch.Tensor]:
+    """What each of so many directions is worth where every layer shall have the same rank, `(directions,)`, float64."""
+    return {name: 1.0 / torch.arange(1, count + 1, dtype=torch.float64) for name, count in counts.items()}
 
 
 def holding(share: float, core: Core, values: Mapping[str, torch.Tensor]) -> Chosen:

@@ -115,9 +115,14 @@ def test_a_budget_is_spread_as_asked_and_told(tmp_path: Path, base: Path, spread
 
 
 def test_a_budget_for_everything_needs_no_scores(tmp_path: Path, base: Path) -> None:
-    training, told = learn(tmp_path, base, 'rank = "auto"')
+    training, told = learn(tmp_path, base, f'rank = "auto"\nbudget = {LAYERS * RANK}')
     assert training["adapter"]["values"] == LAYERS * RANK
     assert "ranks: 384 values on 12 layers, 32 directions a layer, all there are" in told
+
+
+def test_the_default_budget_takes_the_better_half_of_scaled_directions(tmp_path: Path, base: Path) -> None:
+    training, _ = learn(tmp_path, base, 'rank = "auto"')
+    assert (training["adapter"]["values"], training["adapter"]["chosen"]["by"]) == (LAYERS * RANK // 2, "by score")
 
 
 @pytest.mark.parametrize("adapter", ["", 'core = "dense"\nrank = 6\n', 'core = "banded"\nrank = 8\n'])
@@ -126,6 +131,9 @@ def test_what_did_not_move_is_dropped_from_any_core(tmp_path: Path, base: Path, 
     dropped = training["adapter"]["dropped"]
     assert dropped["kept"] < dropped["directions"]
     assert training["adapter"]["values"] < training["trainable"]["adapter"]
+    curve, best = training["training"]["validation"], training["training"]["best"]
+    row = next(entry for entry in curve if entry["epoch"] == best["epoch"])
+    assert dropped["before"] == {key: row[key] for key in row if key not in ("step", "epoch", "seconds")}
     card = Adapter.load(tmp_path / "run" / "adapter").card
     assert card["metrics"]["validation"] == dropped["after"]
 

@@ -78,9 +78,9 @@ def test_a_direction_far_down_draws_the_ranks_before_it_along() -> None:
 def test_evenly_gives_ranks_that_differ_by_one_where_weights_have_room(
     sizes: list[int], core: Core, budget: int
 ) -> None:
-    spectra = {f"layer{number}": torch.ones(size) for number, size in enumerate(sizes)}
-    chosen = spread(budget, core, evenly(spectra))
-    growing = [rank for name, S in spectra.items() if (rank := len(chosen.get(name, []))) < S.numel()]
+    counts = {f"layer{number}": size for number, size in enumerate(sizes)}
+    chosen = spread(budget, core, evenly(counts))
+    growing = [rank for name, count in counts.items() if (rank := len(chosen.get(name, []))) < count]
     assert not growing or max(growing) - min(growing) <= 1
 
 
