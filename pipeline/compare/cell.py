@@ -24,8 +24,11 @@ from pipeline.model.load import Loaded
 from pipeline.stages.quiet import quiet_libraries
 from pipeline.svf.layer import oriented_weight
 from pipeline.svf.targets import find_targets
-from pipeline.train.fit import Fit, fit, make_trainer
+from pipeline.train import predict
+from pipeline.train.device import device_of
+from pipeline.train.fit import Fit, fit
 from pipeline.train.plan import Plan
+from pipeline.train.tuned import put
 from serve.errors import InputError
 from serve.files import write_json
 
@@ -103,21 +106,10 @@ def test(
     with quiet_libraries():
         loaded, _, tuned = _prepare(problem, cell, chosen or method(cell.method), folder / FORM)
         rows = problem.rows("test", loaded)
-        own = dataclasses.replace(plan, seed=cell.seed, metric=problem.metric, checkpoint=False, class_weights=False)
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            trainer = make_trainer(
-                tuned,
-                loaded.tokenizer,
-                own,
-                Path(scratch),
-                task=problem.task,
-                train=rows,
-                validation=rows,
-                measure=problem.score,
-            )
-            trainer.put(load_file(folder / TRAINED))
-            found = trainer.predict(rows)
-            return problem.score(found.predictions, found.label_ids)
+        put(tuned, load_file(folder / TRAINED))
+        model = tuned.model.to(device_of(plan.device))
+        found = predict.logits(model, loaded.tokenizer, problem.task, rows)
+        return problem.score(found, predict.labels(loaded.tokenizer, problem.task, rows))
 
 
 def lora_values(loaded: Loaded, targets: Targets) -> dict[str, int]:

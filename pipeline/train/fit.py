@@ -17,6 +17,7 @@ from rich.console import Console
 from transformers import PreTrainedTokenizerBase, TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback
 
+from pipeline.train.device import device_of
 from pipeline.train.metrics import HIGHER_IS_BETTER, score
 from pipeline.train.patience import Patience
 from pipeline.train.plan import Plan
@@ -159,16 +160,13 @@ def _arguments(plan: Plan, folder: Path, rows: int) -> TrainingArguments:
 
 def _precision(plan: Plan) -> tuple[bool, bool, bool]:
     """bf16, fp16, and whether to stay on the CPU."""
-    cuda = torch.cuda.is_available()
-    mps = torch.backends.mps.is_available()
-    if (plan.device == "cuda" and not cuda) or (plan.device == "mps" and not mps):
-        available = ", ".join(["cpu"] + ["cuda"] * cuda + ["mps"] * mps)
-        raise UsageError(f"train.device: {plan.device} is not on this machine; available: {available}")
-    on_cuda = cuda and plan.device in ("auto", "cuda")
-    if plan.precision == "fp16" and not on_cuda:
+    device = device_of(plan.device).type
+    if plan.precision == "fp16" and device != "cuda":
         raise UsageError("train.precision: fp16 needs a CUDA GPU; available here: fp32, bf16")
-    bf16 = plan.precision == "bf16" or (plan.precision == "auto" and on_cuda and torch.cuda.is_bf16_supported())
-    return bf16, plan.precision == "fp16", plan.device == "cpu" or not (cuda or mps)
+    bf16 = plan.precision == "bf16" or (
+        plan.precision == "auto" and device == "cuda" and torch.cuda.is_bf16_supported()
+    )
+    return bf16, plan.precision == "fp16", device == "cpu"
 
 
 def _last_checkpoint(folder: Path) -> Path | None:

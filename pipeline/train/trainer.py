@@ -15,7 +15,7 @@ from transformers import Trainer, TrainerCallback
 
 from pipeline.train.plan import Plan
 from pipeline.train.rows import IGNORED
-from pipeline.train.tuned import Tuned
+from pipeline.train.tuned import Tuned, put, trained
 from serve.errors import InputError
 
 WEIGHTS = "adapter_state.safetensors"
@@ -89,19 +89,12 @@ class AdapterTrainer(Trainer):
         super().log(logs | {"seconds": round(time.perf_counter() - self._began, 3)}, start_time)
 
     def trained(self) -> dict[str, torch.Tensor]:
-        """The trained parameters by name, detached, on the CPU."""
-        return {
-            f"{kind}.{name}": value.detach().cpu().clone().contiguous()
-            for kind, group in self.tuned.trainable().items()
-            for name, value in group
-        }
+        """The trained parameters by kind and name, detached, on the CPU."""
+        return trained(self.tuned)
 
     def put(self, values: dict[str, torch.Tensor]) -> None:
         """Put trained parameters back in place."""
-        with torch.no_grad():
-            for kind, group in self.tuned.trainable().items():
-                for name, value in group:
-                    value.copy_(values[f"{kind}.{name}"])
+        put(self.tuned, values)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         del state_dict  # the whole model's, which no checkpoint needs

@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipeline.data import Split
 from pipeline.train.metrics import HIGHER_IS_BETTER, score
-from pipeline.train.rows import Collator, Rows
+from pipeline.train.predict import logits
+from pipeline.train.rows import Rows
 
-BATCH = 32
 WARN = 1.0
 """Points of the metric beyond which forgetting is told as a warning."""
 SHOWN = 3
@@ -28,29 +27,15 @@ class Meter:
     ) -> None:
         self.model, self.tokenizer = model, tokenizer
         self.task, self.max_length, self.metric = task, max_length, metric
-        self._collate = Collator(tokenizer, task)
 
     def logits(self, split: Split, known: Sequence[int] | None = None) -> NDArray[np.float32]:
         """`(rows, outputs)` in the rows' order, in evaluation mode; only outputs in `known` (None: all) can win."""
         rows = Rows(self.tokenizer, split.texts, split.labels, self.max_length)
-        training = self.model.training
-        self.model.eval()
-        device = next(self.model.parameters()).device
-        order = sorted(range(len(rows)), key=lambda row: len(rows.encoded[row]["input_ids"]))
-        found: list[NDArray[np.float32]] = []
-        with torch.no_grad():
-            for start in range(0, len(order), BATCH):
-                batch = self._collate([rows[row] for row in order[start : start + BATCH]])
-                batch.pop("labels")
-                answer = self.model(**{key: value.to(device) for key, value in batch.items()}).logits
-                found.append(answer.float().cpu().numpy())
-        self.model.train(training)
-        logits = np.empty_like(sorted_logits := np.concatenate(found))
-        logits[order] = sorted_logits
+        found = logits(self.model, self.tokenizer, self.task, rows)
         if known is not None:
-            unknown = [output for output in range(logits.shape[1]) if output not in set(known)]
-            logits[:, unknown] = -np.inf
-        return logits
+            unknown = [output for output in range(found.shape[1]) if output not in set(known)]
+            found[:, unknown] = -np.inf
+        return found
 
     def score(self, logits: NDArray[np.float32], split: Split) -> dict[str, float]:
         return score(self.task, logits, split.labels)
