@@ -25,6 +25,7 @@ from pipeline.methods import refuse_twins
 from pipeline.stages.context import STAMPS
 from pipeline.stages.finetune import plan as plan_of
 from pipeline.stages.quiet import quiet_libraries
+from pipeline.train.device import device_of
 from pipeline.train.metrics import HIGHER_IS_BETTER
 from serve.errors import UsageError
 from serve.files import sha256_json, write_bytes, write_json
@@ -32,8 +33,9 @@ from serve.machine import describe
 
 LAYERS_ONLY = ("targets", "head_modules")
 """Keys of [adapter] that every method heeds; the others are `svfit`'s own."""
-NOT_DECIDING = ("learning_rate", "checkpoint", "threads")
+NOT_DECIDING = ("learning_rate", "checkpoint")
 """Keys of [train] that don't change a cell: the rates are the cells' own."""
+LIBRARIES = ("torch", "transformers", "peft")
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ def gather(request: Request, swept: Sequence[Swept], seeds: Sequence[int]) -> Co
         "created": {
             "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "svfit": __version__,
-            "versions": versions(("torch", "transformers", "peft")),
+            "versions": versions(LIBRARIES),
         },
         "task": dataset.task,
         "metric": metric,
@@ -140,7 +142,7 @@ def write(document: Comparison, folder: Path) -> None:
 
 
 class _Fingerprints:
-    """Of all that decides a cell's training: version, base model, the rows learned from and chosen by, keys."""
+    """Of all that decides a cell's training: versions, device, base model, rows learned from and chosen by, keys."""
 
     def __init__(self, problem: ConfiguredProblem) -> None:
         context = problem.context
@@ -148,6 +150,8 @@ class _Fingerprints:
         self.adapter = config["adapter"]
         self.shared: dict[str, Any] = {
             "svfit": __version__,
+            "versions": versions(LIBRARIES),
+            "device": device_of(context.config.train.device).type,
             "base": context.base["sha256"],
             "rows": {split.name: split.sha256 for split in (dataset.train, dataset.validation)},
             "labels": list(dataset.labels),
