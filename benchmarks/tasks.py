@@ -111,7 +111,8 @@ def compare(
             threads=1,
         )
         for method in methods:
-            swept = engine.sweep(dataclasses.replace(method, rate=method.rate * task.faster), rates, seeds)
+            rate = float(f"{method.rate * task.faster:.2g}")
+            swept = engine.sweep(dataclasses.replace(method, rate=rate), rates, seeds)
             results.append(dict(method_result(swept, found.metric, None)))
     return results
 

@@ -55,8 +55,12 @@ class Method:
     """`prepare` once more, to a form that it chose before."""
 
     def rates(self, count: int) -> list[float]:
-        """`count` learning rates around the middle one, each `√10` times the one before, to two digits."""
-        return [float(f"{self.rate * 10 ** ((place - (count - 1) / 2) / 2):.2g}") for place in range(count)]
+        """`count` learning rates around the middle one, each `√10` times the one before, to two digits.
+
+        An odd count has `rate` itself in the middle, as it is.
+        """
+        steps = [place - (count - 1) / 2 for place in range(count)]
+        return [float(f"{self.rate * 10 ** (step / 2):.2g}") if step else self.rate for step in steps]
 
     def count(self, tuned: Any) -> dict[str, int]:
         """Trained values: `adapter` and `head`."""

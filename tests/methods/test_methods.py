@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import pickle
 from collections.abc import Callable
@@ -122,6 +123,7 @@ def test_rates_are_as_many_as_asked_around_the_middle_one() -> None:
     assert method("svfit").rates(1) == [0.03]
     assert method("lora").rates(3) == [0.00032, 0.001, 0.0032]
     assert method("svfit").rates(2) == [0.017, 0.053]
+    assert dataclasses.replace(method("lora"), rate=0.00125).rates(3) == [0.0004, 0.00125, 0.004]
     assert len({len(method(name).rates(4)) for name in ("svfit", "banded", "dense", "lora", "pissa", "full")}) == 1
 
 
