@@ -16,7 +16,7 @@ def conflicts(sections: Mapping[str, Section]) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     core, auto = adapter.core, adapter.rank == "auto"
     if core == "dense" and "full" in (adapter.rank.values() if isinstance(adapter.rank, dict) else [adapter.rank]):
-        problem = 'a dense core trains rank × rank values a layer, at "full" as many as the weight has or more; '
+        problem = 'a dense core trains rank × rank values a layer, at "full" up to as many as the weight has; '
         found.append(("adapter.rank", f'{problem}use a number such as 16, or "auto" (got {shown(adapter.rank)})'))
     if adapter.bands and core != "banded":
         found.append(("adapter.bands", f'needs adapter.core = "banded", which is {shown(core)} (got {adapter.bands})'))
@@ -35,9 +35,9 @@ def conflicts(sections: Mapping[str, Section]) -> list[tuple[str, str]]:
             (f"adapter.{key}", f"{graph} (got {shown(value)})")
             for key, value, free in (
                 ("core", core, "diagonal"),
-                ("rank", adapter.rank, None),
+                ("rank", adapter.rank, "full"),
                 ("keep", adapter.keep, 1.0),
             )
-            if (auto if key == "rank" else value != free)
+            if value != free
         ]
     return found

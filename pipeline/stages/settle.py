@@ -17,10 +17,9 @@ from pipeline.stages.finetune import plan
 from pipeline.stages.unfolded import NAME, with_adapter
 from pipeline.train.fit import fit
 from pipeline.train.metrics import IMITATION
+from pipeline.train.plan import AGAIN
 from pipeline.train.rows import Rows
 from pipeline.train.scale import Scale, output_layer
-
-RATE = 1 / 3  # of the rates that the adapter was trained with: it is near its goal, and the schedule starts anew
 
 
 def settle(context: Context, adapter: Adapter, kept: Mapping[str, Sequence[int]], epochs: int) -> Adapter:
@@ -59,8 +58,8 @@ def settle(context: Context, adapter: Adapter, kept: Mapping[str, Sequence[int]]
     slower = dataclasses.replace(
         fast,
         epochs=epochs,
-        learning_rate=fast.learning_rate * RATE,
-        head_learning_rate=fast.head_learning_rate * RATE,
+        learning_rate=fast.learning_rate * AGAIN,
+        head_learning_rate=fast.head_learning_rate * AGAIN,
         checkpoint=False,
         early_stopping=0,
         max_steps=0,

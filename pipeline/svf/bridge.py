@@ -34,8 +34,8 @@ class SVFitConfig(PeftConfig):
     `rank` is a number of directions, a share of the energy, `"full"`, or a table of patterns; `target_modules` is
     `"all-linear"`, a regular expression or a list of names; `modules_to_save` names the modules trained whole, which
     are never targets, as the model's head never is. `core` is `"diagonal"`, `"banded"` (with `bands` of at least 1) or
-    `"dense"`. `basis` and `basis_id` are filled when the adapter is made and travel with it: it is refused on any other
-    basis.
+    `"dense"`, which is refused at a rank where it would train as many values as a weight has. `basis` and `basis_id`
+    are filled when the adapter is made and travel with it: it is refused on any other basis.
     """
 
     rank: int | float | str | dict[str, Any] = field(default="full", metadata={"help": "Directions of each weight."})

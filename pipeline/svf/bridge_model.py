@@ -19,6 +19,7 @@ from export.store import FactorStore
 from pipeline.svf.bridge_layer import PREFIX, SVFitLayer, refuse_several
 from pipeline.svf.decompose import Decomposition, decompose, recall
 from pipeline.svf.inject import head_modules
+from pipeline.svf.rank import refuse_whole_weights
 from pipeline.svf.targets import find_targets
 from serve.errors import InputError, UsageError
 
@@ -87,7 +88,9 @@ class SVFitModel(BaseTuner):
         wanted = config.modules_to_save or []
         whole = [name for name, _ in model.named_modules() if any(name.endswith(each) for each in wanted)]
         targets = find_targets(model, config.target_modules or "all-linear", [*whole, *head_modules(model)])
-        return decompose(targets, config.rank, store)
+        found = decompose(targets, config.rank, store)
+        refuse_whole_weights(found.basis.layers, _core(config))
+        return found
 
     @staticmethod
     def _check_target_module_exists(peft_config: PeftConfig, key: str) -> bool:

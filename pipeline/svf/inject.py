@@ -11,7 +11,7 @@ from export.core import DIAGONAL, Core
 from export.store import FactorStore
 from pipeline.svf.decompose import Decomposition, Progress, decompose, recall
 from pipeline.svf.layer import SVFLinear
-from pipeline.svf.rank import RankSpec
+from pipeline.svf.rank import RankSpec, refuse_whole_weights
 from pipeline.svf.targets import find_targets
 from pipeline.svf.wrap import SVFit
 from serve.errors import UsageError
@@ -40,8 +40,9 @@ def wrap(
     is computed (or found) at `rank`; or, with `directions`, of just those singular triplets of each layer: one without
     any stays plain; or it is `found` already, of this very model, and isn't looked at again. `core` says what an
     adapter may do on its directions. Raises `UsageError` for targets that match nothing or are tied, directions that a
-    layer lacks, more than one of `basis`, `directions` and `found`, or a model that is wrapped already; `InputError`
-    where the model's weights aren't those of `basis`.
+    layer lacks, a dense core at a `rank` where it would train as many values as a weight has, more than one of `basis`,
+    `directions` and `found`, or a model that is wrapped already; `InputError` where the model's weights aren't those of
+    `basis`.
     """
     if any(isinstance(module, SVFLinear) for module in model.modules()):
         raise UsageError("the model is wrapped already; add another adapter to the SVFit that holds it")
@@ -61,6 +62,8 @@ def wrap(
     elif found is None:
         chosen = None if directions is None else {name: places for name, places in directions.items() if places}
         found = decompose(find_targets(model, targets, heads), rank, store, progress, chosen)
+        if directions is None:
+            refuse_whole_weights(found.basis.layers, core)
     extra = _extra_parameters(model, train_bias, train_layernorm)
     layers: dict[str, SVFLinear] = {}
     for name in found.basis.layers:

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 
 import torch
 
+from export.basis import LayerBasis
+from export.core import Core
 from serve.errors import UsageError
 
 RankRule = int | float | str
@@ -53,6 +55,16 @@ def rule_for(spec: RankSpec, layer: str) -> RankRule:
     raise UsageError(
         f"adapter.rank: no pattern matches layer {layer}; patterns: {', '.join(spec)}; add one such as '.*'"
     )
+
+
+def refuse_whole_weights(layers: Mapping[str, LayerBasis], core: Core) -> None:
+    """Raises `UsageError` where a dense core would train as many values as a weight has."""
+    for name, layer in layers.items():
+        if core.kind == "dense" and core.count(layer.rank) >= layer.shape[0] * layer.shape[1]:
+            raise UsageError(
+                f"adapter.rank: a dense core of rank {layer.rank} trains {core.count(layer.rank):,} values on {name}, "
+                "as many as its weight has; use a smaller rank, such as 16"
+            )
 
 
 def lora_values(shapes: Iterable[tuple[int, int]]) -> int:

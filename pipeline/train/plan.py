@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 RATES = {"diagonal": 0.03, "banded": 0.01, "dense": 0.003}
 """The adapter's learning rate where none is set, by its core."""
+AGAIN = 1 / 3
+"""Of the rates that an adapter was trained with, where it trains on: it is near its goal, the schedule starts anew."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from pipeline.stages.unfolded import NAME, with_adapter
 from pipeline.svf import SVFit
 from pipeline.train.fit import Fit, fit
 from pipeline.train.metrics import headline
-from pipeline.train.plan import Plan
+from pipeline.train.plan import AGAIN, Plan
 from pipeline.train.rows import Rows
 from pipeline.train.scale import Scale, output_layer
 from pipeline.update.parent import Parent
@@ -26,8 +26,6 @@ from pipeline.update.wish import Wish
 from serve.errors import InputError
 
 EPOCHS = 3
-RATE = 1 / 3
-"""Of the rates that the adapter was trained with: it is near its goal, and the schedule starts anew."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +71,8 @@ def plan_of(parent: Parent, rows: UpdateRows, wish: Wish, seed: int) -> Plan:
         known,
         epochs=epochs,
         seed=seed,
-        learning_rate=wish.learning_rate or known.learning_rate * RATE,
-        head_learning_rate=wish.head_learning_rate or known.head_learning_rate * RATE,
+        learning_rate=wish.learning_rate or known.learning_rate * AGAIN,
+        head_learning_rate=wish.head_learning_rate or known.head_learning_rate * AGAIN,
         max_steps=epochs * steps,
         early_stopping=0,
         checkpoint=False,

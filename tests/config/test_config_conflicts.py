@@ -22,7 +22,7 @@ def written(folder: Path, adapter: str, rest: str = "") -> Path:
     ("adapter", "key", "expected"),
     [
         ('core = "dense"', "rank", 'use a number such as 16, or "auto" (got "full")'),
-        ('core = "dense"\nrank = { query = 8, "." = "full" }', "rank", 'at "full" as many as the weight has or more'),
+        ('core = "dense"\nrank = { query = 8, "." = "full" }', "rank", 'at "full" up to as many as the weight has'),
         ("bands = 2", "bands", 'needs adapter.core = "banded", which is "diagonal" (got 2)'),
         ("budget = 900", "budget", 'needs adapter.rank = "auto", which is "full" (got 900)'),
         ('rank = 8\nspread = "energy"', "spread", 'needs adapter.rank = "auto", which is 8 (got "energy")'),
@@ -57,7 +57,10 @@ def test_a_bundle_to_train_onto_decides_core_and_directions(tmp_path: Path) -> N
     told = str(caught.value).splitlines()
     assert [line.split(": ")[1] for line in told] == ["adapter.core", "adapter.rank", "adapter.keep"]
     assert all("adapter.onto decides it" in line for line in told)
-    assert load(written(tmp_path, 'onto = "site.bundle"')).adapter.keep == 1.0
+    for rank in ("8", "0.9", '{ query = 8, "." = "full" }'):
+        with pytest.raises(UsageError, match=r"adapter\.rank: adapter\.onto decides it"):
+            load(written(tmp_path, f'onto = "site.bundle"\nrank = {rank}'))
+    assert load(written(tmp_path, 'onto = "site.bundle"\nrank = "full"')).adapter.keep == 1.0
 
 
 @pytest.mark.parametrize(

@@ -167,6 +167,11 @@ def test_a_core_that_can_not_be_is_refused(options: dict[str, Any]) -> None:
         SVFitConfig(**options)
 
 
+def test_a_dense_core_that_is_a_whole_weight_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"a dense core of rank .* as many as its weight has; use a smaller rank"):
+        peft("bert", core="dense")
+
+
 def test_an_adapter_of_a_basis_of_chosen_directions_is_loaded(tmp_path: Path, cache: Path) -> None:
     chosen = {"bert.encoder.layer.0.output.dense": [0, 3, 4], "bert.encoder.layer.1.output.dense": [2, 7]}
     svfit = wrap(tiny("bert"), store=FactorStore(cache), directions=chosen)

@@ -517,6 +517,15 @@ def test_one_way_to_name_the_directions_is_enough(tiny_model: TinyModel, store: 
     assert not any(isinstance(module, SVFLinear) for module in model.modules())
 
 
+def test_a_dense_core_that_is_a_whole_weight_is_refused(tiny_model: TinyModel, store: FactorStore) -> None:
+    model = tiny_model("bert")
+    with pytest.raises(UsageError, match=r"a dense core of rank 32 trains 1,024 values on bert\.enc.*, as many as its"):
+        wrap(model, store=store, core=Core("dense"))
+    assert not any(isinstance(module, SVFLinear) for module in model.modules())
+    wrap(tiny_model("bert"), store=store, core=Core("dense"), targets=r".*(intermediate|\d\.output)\.dense")
+    wrap(model, store=store, core=Core("dense"), rank=31)
+
+
 # ---- narrowing
 
 
