@@ -71,12 +71,6 @@ class LayerBasis:
         """`directions` in full: also where they are the first `rank`."""
         return tuple(range(self.rank)) if self.directions is None else self.directions
 
-    def of(self, whole: Factors) -> Factors:
-        """This layer's triplets out of all of its weight's. Raises `InputError` where `whole` has too few."""
-        if self.places[-1] >= whole.rank:
-            raise InputError(f"direction {self.places[-1]} is asked for, of {whole.rank} that were computed")
-        return whole.top(self.rank) if self.directions is None else whole.take(self.directions)
-
 
 @dataclass(frozen=True)
 class Basis:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -37,11 +37,19 @@ class Stored:
     factors: Factors
     residual: float | None = None
     tolerance: float = 0.0
+    sha256: str | None = None
+    """The hash of `factors`, where it is known: of a file that was read, it was checked."""
 
     @property
     def total(self) -> int:
         """How many triplets the weight has."""
         return min(self.factors.U.shape[0], self.factors.Vh.shape[1])
+
+    def take(self, places: Sequence[int]) -> tuple[Factors, str]:
+        """A copy of the triplets at these places, strictly increasing, and its hash."""
+        factors = self.factors.take(places)
+        known = self.sha256 if factors.rank == self.factors.rank else None
+        return factors, known or tensor_sha256(factors.U, factors.S, factors.Vh)
 
 
 class FactorStore:
@@ -72,15 +80,17 @@ class FactorStore:
         """Store all of a weight's triplets; a reader sees the whole file or none."""
         self.add(weight_sha256, Stored(factors))
 
-    def add(self, weight_sha256: str, stored: Stored) -> None:
-        """Store all or the first triplets beside what the weight has already."""
+    def add(self, weight_sha256: str, stored: Stored) -> Stored:
+        """Store all or the first triplets beside what the weight has already; gives them with their hash."""
         factors, partial = stored.factors, stored.residual is not None
         tensors = {"U": factors.U, "S": factors.S, "Vh": factors.Vh}
-        metadata = {"sha256": tensor_sha256(*tensors.values())}
+        sha256 = tensor_sha256(*tensors.values())
+        metadata = {"sha256": sha256}
         if partial:
             metadata |= {"residual": repr(stored.residual), "tolerance": repr(stored.tolerance)}
         path = self.path(weight_sha256, factors.rank if partial else None, stored.tolerance)
         write_bytes(path, save(tensors, metadata))
+        return replace(stored, sha256=sha256)
 
     def load(self, basis: Basis) -> Iterator[tuple[str, Factors]]:
         """Each layer's factors, those of the basis's directions, a layer at a time.
@@ -98,8 +108,8 @@ class FactorStore:
     def _of(self, basis: Basis, name: str, layer: LayerBasis) -> tuple[Factors, torch.Tensor]:
         others = False
         for stored in self.candidates(layer.weight_sha256, layer.places[-1] + 1):
-            factors, others = layer.of(stored.factors), True
-            if tensor_sha256(factors.U, factors.S, factors.Vh) == layer.factors_sha256:
+            (factors, sha256), others = stored.take(layer.places), True
+            if sha256 == layer.factors_sha256:
                 return factors, stored.factors.S
         if others:
             raise InputError(
@@ -138,6 +148,6 @@ def _read(path: Path) -> Stored | None:
         tolerance = float(metadata.get("tolerance", 0))
     except (SafetensorError, OSError, ValueError):
         return None
-    stored = Stored(Factors(U, S, Vh), residual, tolerance)
-    whole = tensor_sha256(U, S, Vh) == metadata.get("sha256")
+    stored = Stored(Factors(U, S, Vh), residual, tolerance, tensor_sha256(U, S, Vh))
+    whole = stored.sha256 == metadata.get("sha256")
     return stored if whole and (residual is not None or len(S) == stored.total) else None

@@ -8,8 +8,8 @@ from collections.abc import Collection, Mapping, Sequence
 import torch
 
 from export.adapter import Adapter
-from export.basis import Basis, Factors, LayerBasis, tensor_sha256
-from export.store import FactorStore
+from export.basis import Basis, LayerBasis
+from export.store import FactorStore, Stored
 from serve.errors import InputError
 
 
@@ -45,23 +45,23 @@ def lift(adapters: Mapping[str, Adapter], store: FactorStore) -> dict[str, Adapt
                 f"no factors of layer {layer} in {store.root} are those that {' and '.join(owners)} were trained on; "
                 "run on the machine that trained them, or set SVFIT_CACHE to its cache"
             )
-        digest = tensor_sha256(whole.U, whole.S, whole.Vh)
-        layers[layer] = LayerBasis(own.shape, whole.rank, own.weight_sha256, digest)
-        sigma[layer] = whole.S
+        factors, digest = whole.take(range(whole.factors.rank))
+        layers[layer] = LayerBasis(own.shape, factors.rank, own.weight_sha256, digest)
+        sigma[layer] = factors.S
     basis = Basis(layers)
     return {name: _lifted(adapter, basis, sigma) for name, adapter in adapters.items()}
 
 
-def _whole(owners: Collection[LayerBasis], store: FactorStore) -> Factors | None:
+def _whole(owners: Collection[LayerBasis], store: FactorStore) -> Stored | None:
     """The stored factors of a weight, all or the first ones, that all of its owners took theirs from."""
     weight = next(iter(owners)).weight_sha256
-    found = (stored.factors for stored in store.candidates(weight, 1 + max(layer.places[-1] for layer in owners)))
-    return next((factors for factors in found if all(_from(layer, factors) for layer in owners)), None)
+    found = store.candidates(weight, 1 + max(layer.places[-1] for layer in owners))
+    return next((stored for stored in found if all(_from(layer, stored) for layer in owners)), None)
 
 
-def _from(layer: LayerBasis, whole: Factors) -> bool:
-    own = layer.of(whole)
-    return tensor_sha256(own.U, own.S, own.Vh) == layer.factors_sha256
+def _from(layer: LayerBasis, stored: Stored) -> bool:
+    _, sha256 = stored.take(layer.places)
+    return sha256 == layer.factors_sha256
 
 
 def _lifted(adapter: Adapter, basis: Basis, sigma: Mapping[str, torch.Tensor]) -> Adapter:

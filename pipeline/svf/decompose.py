@@ -141,14 +141,14 @@ def decompose(
                 stored = solver.solve(weight, key, needed)
             except InputError as error:
                 raise InputError(f"layer {name}: {error}") from None
-            store.add(key, stored)
+            stored = store.add(key, stored)
             computed += 1
         whole = stored.factors
-        kept = whole.take(places or range(choose_rank(rank, name, whole.S)))  # copies: the rest can go
+        kept, sha256 = stored.take(places or range(choose_rank(rank, name, whole.S)))  # copies: the rest can go
         spectra[name], factors[name], energy[name] = whole.S, kept, _energy(weight)
         if stored.residual is not None:
             residuals[name] = stored.residual
-        described[name] = LayerBasis(shape, kept.rank, key, tensor_sha256(kept.U, kept.S, kept.Vh), places)
+        described[name] = LayerBasis(shape, kept.rank, key, sha256, places)
         if progress is not None:
             progress(done + 1, len(layers), name)
     return Decomposition(Basis(described), factors, spectra, time.perf_counter() - began, computed, energy, residuals)

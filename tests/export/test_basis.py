@@ -159,15 +159,6 @@ def test_load_gives_the_chosen_directions(store: FactorStore) -> None:
     assert torch.equal(found.Vh, full.Vh[[1, 3]])
 
 
-def test_more_directions_than_were_computed_are_refused() -> None:
-    for layer in (
-        LayerBasis((9, 9), 2, "0" * 64, "1" * 64, (1, 4)),
-        LayerBasis((9, 9), 5, "0" * 64, "1" * 64),
-    ):
-        with pytest.raises(InputError, match="direction 4 is asked for, of 4 that were computed"):
-            layer.of(factors())
-
-
 def test_what_is_put_is_what_is_got(store: FactorStore) -> None:
     full = factors()
     store.put("0" * 64, full)

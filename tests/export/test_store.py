@@ -152,3 +152,26 @@ def test_files_of_other_names_are_passed_over(store: FactorStore, name: str) -> 
 def test_a_folder_in_place_of_a_part_is_passed_over(store: FactorStore) -> None:
     store.path(KEY, 3, TOLERANCE).mkdir(parents=True)
     assert store.find(KEY, 1, 1.0) is None
+
+
+def test_what_is_stored_knows_its_hash_and_that_of_any_choice(store: FactorStore) -> None:
+    written, read = store.add(KEY, Stored(triplets())), store.find(KEY, 8, 0.0)
+    assert read is not None
+    full = tensor_sha256(read.factors.U, read.factors.S, read.factors.Vh)
+    assert written.sha256 == read.sha256 == full
+    assert read.take(range(8))[1] == full
+    few, digest = read.take([1, 4])
+    assert digest == tensor_sha256(few.U, few.S, few.Vh) != full
+
+
+def test_all_of_a_file_s_triplets_are_hashed_once(store: FactorStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.put(KEY, triplets())
+    hashed: list[int] = []
+
+    def counted(*tensors: torch.Tensor) -> str:
+        hashed.append(len(tensors))
+        return tensor_sha256(*tensors)
+
+    monkeypatch.setattr("export.store.tensor_sha256", counted)
+    assert dict(store.load(basis_of(triplets(), tuple(range(8)))))["a"].rank == 8
+    assert hashed == [3]
