@@ -30,6 +30,7 @@ def test_two_processes_train_and_one_goes_on_to_the_bundle(tmp_path: Path, base:
             env=environment,
         )
         assert done.returncode == 0, done.stderr
+        assert "Warning" not in done.stderr, done.stderr
     report = json.loads(done.stdout)
     assert "finetune: done before, kept" in done.stderr
     assert report["training"]["steps"] == 12 * 5  # 160 rows by 2 × 16
