@@ -154,6 +154,7 @@ def _arguments(plan: Plan, folder: Path, rows: int) -> TrainingArguments:
         label_names=["labels"],
         disable_tqdm=True,
         ddp_find_unused_parameters=False,
+        ddp_broadcast_buffers=False,  # the factors are the same in every process
         report_to="none",
     )
 
