@@ -28,6 +28,7 @@ from pipeline.train import predict
 from pipeline.train.device import device_of
 from pipeline.train.fit import Fit, fit
 from pipeline.train.plan import Plan
+from pipeline.train.trainer import LOWER
 from pipeline.train.tuned import put
 from serve.errors import InputError
 from serve.files import write_json
@@ -71,13 +72,18 @@ def train(
     (loss and validation metrics, with steps and seconds), `seconds` (of the steps), `seconds_per_step`, `steps`,
     `total_seconds` (validations included), `prepare_seconds`, `peak_memory_bytes` (of the process, or of the GPU),
     `device`, and `layers` (values that LoRA r=8 and full fine-tuning would train on the same layers).
+
+    Raises `InputError` where it diverges, without advice to lower the rate: a sweep tries others anyway.
     """
     began = time.perf_counter()
     chosen = chosen or method(cell.method)
     with quiet_libraries():
         loaded, layers, tuned = _prepare(problem, cell, chosen)
         prepared = time.perf_counter()
-        found = _fit(problem, cell, plan, folder, chosen, tuned, loaded, tell)
+        try:
+            found = _fit(problem, cell, plan, folder, chosen, tuned, loaded, tell)
+        except InputError as error:
+            raise InputError(str(error).removesuffix(LOWER)) from None
         record, counts = found.record, chosen.count(tuned)
         validation, epoch = _reached(found)
     if chosen.form is not None:
@@ -181,5 +187,5 @@ def _reached(found: Fit) -> tuple[dict[str, float], float | None]:
     reached = {key: float(value) for key, value in row.items() if key not in skip}
     wrong = next((key for key, value in reached.items() if not math.isfinite(value)), None)
     if wrong is not None:
-        raise InputError(f"training diverged: {wrong} on validation is not a number; try a lower train.learning_rate")
+        raise InputError(f"training diverged: {wrong} on validation is not a number")
     return reached, epoch

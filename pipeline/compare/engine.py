@@ -36,6 +36,10 @@ class Watcher(Protocol):
         """A cell was trained, or `kept`: its record was there already."""
         ...
 
+    def again(self, cell: Cell) -> None:
+        """A cell is trained once more, as what it learned is gone and its test rows weren't read; its end is told."""
+        ...
+
     def skip(self, cells: int) -> None:
         """So many cells won't be trained, as no rate of their method can be."""
         ...
@@ -74,6 +78,7 @@ class Engine:
     def sweep(self, method: Method, rates: int, seeds: Sequence[int]) -> Swept:
         """The best of `rates` on validation with the first seed, then with the others, then on the test rows.
 
+        What a cell learned is deleted once its test rows are read, or another rate has won; without test rows it stays.
         Raises `UsageError` where a training says that what was asked makes no sense.
         """
         tried = [(rate, self._trained(method, Cell(method.key, rate, seeds[0]))) for rate in method.rates(rates)]
@@ -90,6 +95,8 @@ class Engine:
             cell = Cell(method.key, rate, seed)
             record = first if seed == seeds[0] else self._trained(method, cell)
             found.append((seed, self._tested(method, cell, record)))
+            if "test" in found[-1][1]:
+                self.ledger.forget(cell)
         return Swept(method, tried, rate, found)
 
     def _worth(self, record: Record) -> tuple[float, float]:
@@ -124,7 +131,9 @@ class Engine:
     def _tested(self, method: Method, cell: Cell, record: Record) -> Record:
         """The record of a cell of the chosen rate, with its `test` where there are test rows."""
         if record["status"] == "done" and not self._is_tested(record) and not self.ledger.holds(cell):
-            record = self._train(method, cell)  # it lost another comparison here, of other rates or without test rows
+            self.watcher.again(cell)  # it lost another comparison here, of other rates, or the test rows are others
+            record = self._train(method, cell)
+            self.watcher.end(cell, record, kept=False)
         if record["status"] != "done" or self._is_tested(record):
             return record
         self.watcher.begin(cell, "test rows")

@@ -60,6 +60,11 @@ class Bars:
         took = "done before, kept" if kept else f"{record['wall_seconds']:.1f} s"
         self.console.print(f"{_named(cell)}: {reached}  ({took})", highlight=False, markup=False, soft_wrap=True)
 
+    def again(self, cell: Cell) -> None:
+        self.progress.update(self.all, total=(self.progress.tasks[self.all].total or 0) + 1)
+        said = f"{_named(cell)}: trained again for the test rows, as what it had learned is deleted"
+        self.console.print(said, highlight=False, markup=False, soft_wrap=True)
+
     def skip(self, cells: int) -> None:
         self.progress.advance(self.all, cells)
 

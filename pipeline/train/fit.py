@@ -22,7 +22,7 @@ from pipeline.train.metrics import HIGHER_IS_BETTER, score
 from pipeline.train.patience import Patience
 from pipeline.train.plan import Plan
 from pipeline.train.rows import Collator, Rows
-from pipeline.train.trainer import AdapterTrainer
+from pipeline.train.trainer import LOWER, AdapterTrainer
 from pipeline.train.tuned import Tuned
 from pipeline.train.watch import Watch
 from serve.errors import InputError, UsageError
@@ -79,7 +79,7 @@ def fit(
     if trainer.best is not None:
         trainer.put(trainer.best)
     if not all(bool(torch.isfinite(value).all()) for value in trainer.trained().values()):
-        raise InputError("training diverged: a trained value is NaN or infinite; try a lower train.learning_rate")
+        raise InputError(f"training diverged: a trained value is NaN or infinite{LOWER}")
     return Fit(_record(trainer, watch, plan), trainer)
 
 

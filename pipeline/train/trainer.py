@@ -19,6 +19,8 @@ from pipeline.train.tuned import Tuned, put, trained
 from serve.errors import InputError
 
 WEIGHTS = "adapter_state.safetensors"
+LOWER = "; try a lower train.learning_rate"
+"""Advice for a training that diverged."""
 
 
 class AdapterTrainer(Trainer):
@@ -82,10 +84,7 @@ class AdapterTrainer(Trainer):
         Raises `InputError` for a loss that is not a number: what follows would be lost time.
         """
         if not all(math.isfinite(logs.get(name, 0.0)) for name in ("loss", "eval_loss")):
-            raise InputError(
-                f"training diverged at step {self.state.global_step}: the loss is not a number; "
-                "try a lower train.learning_rate"
-            )
+            raise InputError(f"training diverged at step {self.state.global_step}: the loss is not a number{LOWER}")
         super().log(logs | {"seconds": round(time.perf_counter() - self._began, 3)}, start_time)
 
     def trained(self) -> dict[str, torch.Tensor]:

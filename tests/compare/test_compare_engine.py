@@ -54,6 +54,7 @@ class Log:
     def __init__(self) -> None:
         self.ended: list[tuple[float, int, bool]] = []
         self.skipped = 0
+        self.again_for: list[tuple[float, int]] = []
 
     def begin(self, cell: Cell, phase: str) -> None: ...
 
@@ -61,6 +62,9 @@ class Log:
 
     def end(self, cell: Cell, record: dict[str, Any], *, kept: bool) -> None:
         self.ended.append((cell.rate, cell.seed, kept))
+
+    def again(self, cell: Cell) -> None:
+        self.again_for.append((cell.rate, cell.seed))
 
     def skip(self, cells: int) -> None:
         self.skipped += cells
@@ -99,11 +103,23 @@ def test_validation_chooses_the_rate_and_only_it_meets_other_seeds_and_test_rows
     assert all("test" not in record for rate, record in found.tried if rate != MIDDLE)
 
 
-def test_what_lost_is_deleted_and_what_won_is_kept(tmp_path: Path) -> None:
-    sweep(tmp_path, Stage(GOOD))
+def test_what_lost_is_deleted_and_what_won_is_kept_until_it_met_the_test_rows(tmp_path: Path) -> None:
+    sweep(tmp_path, Stage(GOOD), tests=None)
     ledger = Ledger(tmp_path)
     assert [ledger.holds(Cell("lora", rate, 0)) for rate in (LOW, MIDDLE, HIGH)] == [False, True, False]
     assert ledger.holds(Cell("lora", MIDDLE, 2))
+    sweep(tmp_path, Stage({}))
+    assert not any(ledger.holds(Cell("lora", MIDDLE, seed)) for seed in (0, 1, 2))
+
+
+def test_other_test_rows_are_met_by_what_is_trained_again_and_told_so(tmp_path: Path) -> None:
+    sweep(tmp_path, Stage(GOOD))
+    stage, log = Stage(GOOD), Log()
+    found = sweep(tmp_path, stage, tests="others", log=log)
+    assert stage.done == [(what, MIDDLE, seed) for seed in (0, 1, 2) for what in ("train", "test")]
+    assert log.again_for == [(MIDDLE, seed) for seed in (0, 1, 2)]
+    assert [end for end in log.ended if not end[2]] == [(MIDDLE, seed, False) for seed in (0, 1, 2)]
+    assert all(record["test_sha256"] == "others" for _, record in found.seeds)
 
 
 def test_a_rate_that_diverges_is_a_failed_rate_and_not_the_end(tmp_path: Path) -> None:

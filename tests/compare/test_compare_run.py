@@ -28,6 +28,8 @@ class Quiet:
 
     def end(self, cell: Cell, record: Record, *, kept: bool) -> None: ...
 
+    def again(self, cell: Cell) -> None: ...
+
     def skip(self, cells: int) -> None: ...
 
 
@@ -71,6 +73,7 @@ def test_a_rate_that_diverges_is_told_as_failed(toml: Path) -> None:
     (svfit,) = found["methods"]
     assert (svfit["status"], svfit["rates"][0]["status"], svfit["trained"]) == ("failed", "failed", None)
     assert svfit["reason"] is not None and "its rate failed: training diverged" in svfit["reason"]
+    assert "try a lower" not in svfit["reason"]  # a sweep tries other rates anyway
     assert found["recommendation"]["method"] is None
 
 
