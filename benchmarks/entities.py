@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +35,10 @@ class EntityProblem:
 
     def model(self) -> Loaded:
         folder = resolve(self.base).folder
-        model = AutoModelForTokenClassification.from_pretrained(folder, num_labels=len(self.tags()), dtype="float32")
+        model = AutoModelForTokenClassification.from_pretrained(folder, num_labels=len(self.tags), dtype="float32")
         return Loaded(model, load_tokenizer(folder), ("classifier",), "architecture")
 
+    @cached_property
     def tags(self) -> list[str]:
         """Every tag of the training file, `O` first."""
         return sorted(
@@ -53,34 +56,34 @@ class EntityProblem:
         return found[:count] if count else found
 
     def rows(self, split: str, loaded: Loaded) -> Rows:
-        """A word's tag is its first piece's; the other pieces have none."""
-        tags = self.tags()
+        """Each word's tag is its first piece's; the other pieces have none."""
         sentences = self.sentences(split, self.sizes[("train", "validation", "test").index(split)])
         rows = Rows(loaded.tokenizer, [], [], self.max_length)
         for sentence in sentences:
             words = [word for word, _ in sentence]
             encoded = loaded.tokenizer(words, is_split_into_words=True, truncation=True, max_length=self.max_length)
-            places = encoded.word_ids()
-            labels = [
-                IGNORED if place is None or place == before else tags.index(sentence[place][1])
-                for place, before in zip(places, [None, *places], strict=False)
-            ]
             rows.encoded.append({key: list(value) for key, value in encoded.items()})
-            rows.labels.append(labels)
+            rows.labels.append(aligned(encoded.word_ids(), [self.tags.index(tag) for _, tag in sentence]))
         return rows
 
     def score(self, logits: Any, labels: Any) -> dict[str, float]:
         """Entity precision, recall and F1: an entity counts where its type and both ends are right."""
-        tags = self.tags()
         guess = np.asarray(logits).argmax(-1)
         right = made = there = 0
         for row, truth in zip(guess, np.asarray(labels), strict=True):
             known = truth != IGNORED
-            wanted, found = (spans([tags[place] for place in values[known]]) for values in (truth, row))
+            wanted, found = (spans([self.tags[place] for place in values[known]]) for values in (truth, row))
             right, made, there = right + len(wanted & found), made + len(found), there + len(wanted)
         precision, recall = right / max(1, made), right / max(1, there)
         f1 = 2 * precision * recall / max(1e-12, precision + recall)
         return {"entity_f1": f1, "entity_precision": precision, "entity_recall": recall}
+
+
+def aligned(words: Sequence[int | None], tags: Sequence[int]) -> list[int]:
+    """The label of each token, given the word that it is a piece of: the word's tag for its first piece, else
+    `IGNORED`."""
+    before = [None, *words]
+    return [IGNORED if word is None or word == last else tags[word] for word, last in zip(words, before, strict=False)]
 
 
 def spans(tags: list[str]) -> set[tuple[int, int, str]]:

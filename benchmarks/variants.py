@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from tasks import HERE, SIZES, compare, keep, problem
+from tasks import HERE, SIZES, compare, keep, listed, metric, problem
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from export.core import Core
@@ -32,7 +32,7 @@ from pipeline.svf import SVFit
 
 SIZE = "short"
 BUDGET = 1728
-METRICS = {"ncbi_disease": "entity_f1", "wnut17": "entity_f1"}
+VARIANTS = ("svfit", "relative", "norms", "biases", "score", "energy", "uniform", "minor")
 
 
 def relative(loaded: Loaded) -> SVFit:
@@ -112,7 +112,7 @@ def table(names: list[str]) -> str:
             done = [one for one in json.loads(results(name).read_text("utf-8"))["methods"] if one["status"] == "done"]
             for one in done:
                 values = cells.setdefault(f"{one['title']} | {one['trained']['adapter']:,}", {})
-                values[name] = f"{one['validation'][METRICS.get(name, 'accuracy')]['mean']:.3f} at {one['rate']:g}"
+                values[name] = f"{one['validation'][metric(name)]['mean']:.3f} at {one['rate']:g}"
     lines = [f"| variant | trained | {' | '.join(names)} |", f"|---|---|{'---|' * len(names)}"]
     lines += [f"| {title} | {' | '.join(row.get(name, '–') for name in names)} |" for title, row in cells.items()]
     return "\n".join(lines)
@@ -120,20 +120,20 @@ def table(names: list[str]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tasks", default="banking77,clinc150,ncbi_disease", help=f"of {', '.join(SIZES[SIZE])}")
-    parser.add_argument("--variants", default="svfit,relative,norms,biases,score,energy,uniform,minor")
+    few = "banking77,clinc150,ncbi_disease"
+    parser.add_argument("--tasks", type=listed(SIZES[SIZE]), default=few, help=f"of {', '.join(SIZES[SIZE])}")
+    parser.add_argument("--variants", type=listed(VARIANTS), default=",".join(VARIANTS))
     parser.add_argument("--table", action="store_true", help="print what is there and stop")
     options = parser.parse_args()
-    names = options.tasks.split(",")
-    for name in [] if options.table else names:
+    for name in [] if options.table else options.tasks:
         every = variants(name)
         folder = Path("runs") / f"proof-{SIZE}" / name
         found = []
-        for key in options.variants.split(","):
+        for key in options.variants:
             one, rates = every[key]
             found += compare(name, SIZE, [one], folder, Console(stderr=True), rates=rates, seeds=(0,), tested=False)
         keep(results(name), name, SIZE, found)
-    print(table(names))
+    print(table(options.tasks))
 
 
 if __name__ == "__main__":

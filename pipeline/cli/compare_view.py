@@ -47,12 +47,14 @@ def _table(document: Mapping[str, Any]) -> Any:
 
 
 def _row(method: Mapping[str, Any], document: Mapping[str, Any], tested: bool) -> list[str]:
+    from pipeline.report.compare_words import share
+
     named = method["title"] if method["title"] == method["method"] else f"{method['method']} ({method['title']})"
     if method["status"] == "failed":
         return [named, "failed"]
     metric = document["metric"]
     row = [named, f"{method['rate']:g}" + ("*" if method["at_edge"] else "")]
-    row += [number(method["trained"]["adapter"]), _share(method["share_of_lora"])]
+    row += [number(method["trained"]["adapter"]), share(method["share_of_lora"])]
     row.append(_reached(method["validation"][metric]))
     if tested:
         row.append(_reached((method["test"] or {}).get(metric)))
@@ -66,13 +68,6 @@ def _reached(numbers: Mapping[str, Any] | None) -> str:
         return "–"
     spread = numbers["spread"]
     return f"{numbers['mean']:.4f}" if spread is None else f"{numbers['mean']:.4f} ± {spread:.4f}"
-
-
-def _share(share: float) -> str:
-    """`1/24` below one, `2.7×` above."""
-    if not share:
-        return "0"
-    return f"1/{1 / share:.3g}" if share < 1 else f"{share:.3g}×"
 
 
 def _time(seconds: float) -> str:
