@@ -150,7 +150,9 @@ def how(document: Comparison, _: Sequence[Entry]) -> Html:
         f"Every method was tried at {plural(document['rates_tried'], 'learning rate')} with the first seed; the rate"
         f" with the best validation {names.within(document['metric'])} was kept for"
         f" {'all seeds' if len(document['seeds']) > 1 else 'it'}. Each training ran in a process of its own, on the"
-        " same rows in the order its seed says, and its best epoch on validation counts."
+        " same rows in the order its seed says, and its best epoch on validation counts. train.weight_decay is every"
+        " head's, and nothing else's. On a CPU the peak of memory holds the best epoch's trained values too, which for"
+        " every weight is the model once more."
     )
     told = facts(
         [

@@ -52,6 +52,7 @@ def test_a_comparison_prints_a_table_then_the_same_as_json_without_training_agai
         (["--price", "nan"], "--price: must be a number of at least 0 (got nan)"),
         (["--currency", "EUR"], "--currency: of which price?"),
         (["--price", "1", "--currency", "a\nb"], "--currency: use a word or a sign"),
+        (["--report", "train.csv/page.html"], "--report: train.csv/page.html can't be written: "),
         (["--set", "train.epochs=0"], "--set train.epochs"),
         (["--set", "data.train=nowhere.csv"], "nowhere.csv"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -70,9 +71,11 @@ def compare(
     """Methods of fine-tuning side by side on the rows of CONFIG.toml: what each costs, and what it reaches.
 
     Every method is tried at the same number of learning rates with one seed and judged on the validation rows, never
-    on the test rows; at its best rate it is then trained with the other seeds. [train] holds for all methods,
-    adapter.targets and adapter.head_modules too; the rest of [adapter], and train.learning_rate if it is set, are those
-    of svfit. A broken comparison goes on where it was. Ends with code 1 where no method could be trained.
+    on the test rows; at its best rate it is then trained with the other seeds. [train] holds for all methods
+    (train.weight_decay: for the head of each), adapter.targets and adapter.head_modules too; the rest of [adapter], and
+    train.learning_rate if it is set, are those of svfit. A broken comparison goes on where it was. What stays in the
+    folder is the report and, in .cells, a record of each training; weights go once their test rows are read. Ends with
+    code 1 where no method could be trained.
 
     \b
       svfit[:R]            singular values scaled; R: of the top R directions of each weight
@@ -87,6 +90,7 @@ def compare(
 
     names = methods(named)
     priced = _price(price, currency)
+    _check_writable(report)
     from pipeline.config import load
 
     config = load(config_path, overrides, require_files=True)
@@ -107,6 +111,17 @@ def compare(
     emit(document, as_json=as_json, render=lambda found: print_comparison(found, folder))
     if document["recommendation"]["method"] is None:
         raise InputError(f"no method could be trained; the reasons are in {folder}/report.html")
+
+
+def _check_writable(report: Path | None) -> None:
+    """Before hours of training. Raises `UsageError` where the page can't be written there."""
+    from serve.errors import UsageError
+
+    if report is None:
+        return
+    above = next(folder for folder in report.absolute().parents if folder.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        raise UsageError(f"--report: {report} can't be written: {above} is not a folder that you may write to")
 
 
 def _price(price: float | None, currency: str | None) -> Price | None:
