@@ -1,7 +1,7 @@
 """SVFit against LoRA, PiSSA, full fine-tuning and the head alone: every method's rate swept, three seeds.
 
-    python benchmarks/proof.py                       # the short table, about 4 hours on one core
-    python benchmarks/proof.py --size full           # all rows, 5 epochs: days on a core, for a GPU host
+    python benchmarks/proof.py                       # 250 or 300 steps each: a working day on two cores
+    python benchmarks/proof.py --size full           # until it has converged: for a GPU host
     python benchmarks/proof.py --tasks ncbi_disease --methods svfit,lora:8
     python benchmarks/proof.py --table               # prints what is there and stops
 
@@ -34,11 +34,10 @@ def table(size: str, names: list[str]) -> str:
         if not results(size, name).exists():
             continue
         document = json.loads(results(size, name).read_text("utf-8"))
-        methods = document["methods"]
-        rows = "\n".join(row(one, metric(name)) for one in methods)
-        parts.append(
-            f"**{name}** ({metric(name).replace('_', ' ')}, {document['rows'][0] or 'all'} rows)\n\n{HEAD}\n{rows}"
-        )
+        judged = metric(name)
+        rows = "\n".join(row(one, judged) for one in document["methods"])
+        steps = f"{document['steps']} steps of {document['batch_size']} rows"
+        parts.append(f"**{name}** ({judged.replace('_', ' ')}, {steps})\n\n{HEAD}\n{rows}")
     return "\n\n".join(parts)
 
 
