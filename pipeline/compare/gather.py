@@ -53,10 +53,10 @@ def numbers(values: Sequence[float]) -> Numbers:
 def _measured(records: Sequence[Record], spent: float, price: Price | None) -> dict[str, Any]:
     first = records[0]
 
-    def mean(key: str) -> float:
-        return statistics.fmean(record[key] for record in records)
+    def middle(key: str) -> float:
+        return statistics.median(record[key] for record in records)
 
-    prepare, seconds = mean("prepare_seconds"), mean("total_seconds")
+    prepare, seconds = middle("prepare_seconds"), middle("total_seconds")
     tested = [record["test"] for record in records if "test" in record]
     return {
         "trained": first["trained"],
@@ -64,7 +64,7 @@ def _measured(records: Sequence[Record], spent: float, price: Price | None) -> d
         "bytes": first["bytes"],
         "validation": _over([record["validation"] for record in records]),
         "test": _over(tested) if len(tested) == len(records) else None,
-        "seconds_per_step": mean("seconds_per_step"),
+        "seconds_per_step": middle("seconds_per_step"),
         "seconds": seconds,
         "prepare_seconds": prepare,
         "peak_memory_bytes": max(record["peak_memory_bytes"] for record in records),

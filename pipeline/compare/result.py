@@ -88,7 +88,7 @@ class MethodResult(TypedDict):
     test: dict[str, Numbers] | None
     """None without test rows."""
     seconds_per_step: float | None
-    """Mean over the seeds, like the three that follow."""
+    """Median over the seeds, like the two that follow: one that ran beside other work doesn't count."""
     seconds: float | None
     """Of one training, its validations included."""
     prepare_seconds: float | None
