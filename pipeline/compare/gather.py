@@ -54,7 +54,7 @@ def _measured(records: Sequence[Record], spent: float, price: Price | None) -> d
     first = records[0]
 
     def middle(key: str) -> float:
-        return statistics.median(record[key] for record in records)
+        return float(statistics.median(record[key] for record in records))
 
     prepare, seconds = middle("prepare_seconds"), middle("total_seconds")
     tested = [record["test"] for record in records if "test" in record]

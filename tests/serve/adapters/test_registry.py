@@ -438,7 +438,7 @@ def test_ten_thousand_adapters_open_and_resolve_quickly(bundle: Bundle, registry
         seconds.append(time.perf_counter() - start)
     seconds.sort()
     many.close()
-    assert opened < 1
+    assert opened < 5
     assert seconds[500] < 200e-6  # measured 10 µs; leaves room for a machine that is busy otherwise
 
 
