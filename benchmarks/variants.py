@@ -24,6 +24,7 @@ from tasks import HERE, SIZES, compare, keep, listed, metric, problem
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from export.core import Core
+from pipeline.compare.problem import Problem
 from pipeline.config import AdapterSection, TrainSection
 from pipeline.methods import Method, method, svf
 from pipeline.model.load import Loaded
@@ -56,13 +57,12 @@ def relative(loaded: Loaded) -> SVFit:
     return svfit
 
 
-def chosen(loaded: Loaded, name: str, way: str) -> SVFit:
+def chosen(loaded: Loaded, task: Problem, way: str) -> SVFit:
     """`BUDGET` directions: by `score`, `energy` or evenly (`uniform`), or each layer's last (`minor`)."""
-    found = problem(name, SIZE, Path("runs") / f"proof-{SIZE}" / name)
     adapter = AdapterSection.model_validate(
         {"rank": "auto", "budget": BUDGET, "spread": "uniform" if way == "minor" else way}
     )
-    _, decomposed = choose(loaded, loaded.whole, adapter, TrainSection(), found.task, found.rows("train", loaded))
+    _, decomposed = choose(loaded, loaded.whole, adapter, TrainSection(), task.task, task.rows("train", loaded))
     if way != "minor":
         return svf.prepare(loaded, Core(), "full", found=decomposed)
     last = {
@@ -72,7 +72,7 @@ def chosen(loaded: Loaded, name: str, way: str) -> SVFit:
     return svf.prepare(loaded, Core(), "full", directions=last)
 
 
-def variants(name: str) -> dict[str, tuple[Method, int]]:
+def variants(task: Problem) -> dict[str, tuple[Method, int]]:
     """By key: what is trained, and how many rates it is tried at."""
     svfit = method("svfit").rate
 
@@ -92,7 +92,7 @@ def variants(name: str) -> dict[str, tuple[Method, int]]:
     ways = {"score": "by score", "energy": "by energy", "uniform": "the first", "minor": "the last"}
     for way, said in ways.items():
         title = f"{BUDGET:,} directions, {said}" + (" of each layer" if way in ("uniform", "minor") else "")
-        found[way] = one(way, title, partial(chosen, name=name, way=way), svfit, 1)
+        found[way] = one(way, title, partial(chosen, task=task, way=way), svfit, 1)
     return found
 
 
@@ -126,8 +126,8 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="print what is there and stop")
     options = parser.parse_args()
     for name in [] if options.table else options.tasks:
-        every = variants(name)
         folder = Path("runs") / f"proof-{SIZE}" / name
+        every = variants(problem(name, SIZE, folder))
         found = []
         for key in options.variants:
             one, rates = every[key]

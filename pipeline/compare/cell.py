@@ -7,7 +7,6 @@ import json
 import math
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from torch import nn
 from transformers import set_seed
 
 from pipeline.compare.problem import Problem
+from pipeline.compare.worker import Tell
 from pipeline.methods import Method, method
 from pipeline.methods.method import Targets
 from pipeline.model.load import Loaded
@@ -36,8 +36,6 @@ from serve.files import write_json
 TRAINED = "trained.safetensors"
 FORM = "form.json"
 PLAIN = Plan()
-Tell = Callable[[int, int], None]
-"""Told the batches trained on so far, and how many there will be."""
 
 
 @dataclass(frozen=True)

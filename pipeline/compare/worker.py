@@ -22,6 +22,7 @@ PRELOADED = ["pipeline.compare.cell", "pipeline.methods.plain", "pipeline.method
 BETWEEN = 0.2
 """Seconds between two reports of progress."""
 Tell = Callable[[int, int], None]
+"""Told how much is done, and of how much."""
 Work = Callable[[Tell], dict[str, Any]]
 
 

@@ -45,10 +45,9 @@ def prepare(
 
 def trained(svfit: SVFit) -> dict[str, int]:
     """Values that the core has at these ranks, biases and LayerNorms that are trained too with them; and the head's."""
-    core = sum(svfit.core.count(layer.rank) for layer in svfit.basis.layers.values())
     head = sum(value.numel() for _, value in head_of(svfit.model, svfit.whole))
     beside = sum(value.numel() for _, value in svfit.trainable()["head"]) - head
-    return {"adapter": core + beside, "head": head}
+    return {"adapter": svfit.size + beside, "head": head}
 
 
 def directions(svfit: SVFit) -> dict[str, list[int]]:

@@ -205,9 +205,7 @@ def _checkpoints(context: Context) -> Path:
 
 def _trained(svfit: SVFit, onto: Onto | None, ranks: Ranks | None) -> dict[str, int]:
     """Values trained, and what LoRA of rank 8 and full fine-tuning would on all layers that were there to choose."""
-    adapter = sum(svfit.core.count(layer.rank) for layer in svfit.basis.layers.values())
-    if onto is not None:
-        adapter = sum(len(places) for places in onto.kept.values())
+    adapter = svfit.size if onto is None else sum(len(places) for places in onto.kept.values())
     shapes = [layer.shape for layer in svfit.basis.layers.values()] if ranks is None else ranks.shapes
     return {
         "adapter": adapter,

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional
 
 from export.core import Core
 from export.store import FactorStore
@@ -25,9 +24,10 @@ from pipeline.svf.rank import LORA_PART, lora_values
 from pipeline.svf.score import Batch, score, warm_head
 from pipeline.svf.spread import by_energy, evenly, holding, spread
 from pipeline.svf.targets import find_targets
+from pipeline.train.device import device_of
 from pipeline.train.fit import Fit
-from pipeline.train.metrics import TOKENS
-from pipeline.train.rows import IGNORED, Collator, Rows
+from pipeline.train.loss import losses
+from pipeline.train.rows import Collator, Rows
 
 BATCHES = 16
 PASSES = 3
@@ -156,12 +156,7 @@ def _scores(
         if progress is not None:
             progress(next(done), len(batches) * (PASSES + 1), "")
         inputs = {key: value for key, value in batch.items() if key != "labels"}
-        logits: torch.Tensor = model(**inputs).logits.float()
-        if task == TOKENS:
-            return functional.cross_entropy(logits.flatten(0, 1), batch["labels"].flatten(), ignore_index=IGNORED)
-        if batch["labels"].dtype.is_floating_point:
-            return functional.mse_loss(logits.squeeze(-1), batch["labels"])
-        return functional.cross_entropy(logits, batch["labels"])
+        return losses(model(**inputs).logits, batch["labels"]).mean()
 
     model: Any = loaded.model
     model.to(device)
@@ -186,6 +181,5 @@ def _batches(
 
 def _device(train: TrainSection) -> torch.device:
     """The GPU where one process has it to itself. Several must agree on every direction, so they score on the CPU."""
-    alone = os.environ.get("WORLD_SIZE", "1") == "1"
-    usable = alone and train.device in ("auto", "cuda") and torch.cuda.is_available()
-    return torch.device("cuda" if usable else "cpu")
+    alone, found = os.environ.get("WORLD_SIZE", "1") == "1", device_of(train.device)
+    return found if alone and found.type == "cuda" else torch.device("cpu")

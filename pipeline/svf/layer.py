@@ -84,11 +84,8 @@ class SVFLinear(nn.Module):
         """
         self.U, self.S, self.Vh = kept.U, kept.S, kept.Vh
         for name, values in self.delta.items():
-            cut = values.detach()[..., list(places)]
-            if self.core.kind == "dense":
-                cut = cut[list(places)]
-            mask = self.core.mask(len(places)).to(cut.device)
-            self.delta[name] = nn.Parameter((cut * mask).contiguous(), requires_grad=values.requires_grad)
+            cut = self.core.take(values.detach(), places).contiguous()
+            self.delta[name] = nn.Parameter(cut, requires_grad=values.requires_grad)
 
     def fold(self, name: str) -> None:
         """Write adapter `name` into the weight, in its own dtype; the untouched weight is kept for `unfold`.

@@ -53,6 +53,11 @@ class SVFit:
         self.folded: str | None = None
 
     @property
+    def size(self) -> int:
+        """Trained values of an adapter's core."""
+        return sum(self.core.count(layer.rank) for layer in self.basis.layers.values())
+
+    @property
     def names(self) -> tuple[str, ...]:
         return tuple(self._saved)
 

@@ -9,12 +9,11 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch.nn import functional
 from torch.utils.data import Sampler, SequentialSampler
 from transformers import Trainer, TrainerCallback
 
+from pipeline.train.loss import losses
 from pipeline.train.plan import Plan
-from pipeline.train.rows import IGNORED
 from pipeline.train.tuned import Tuned, put, trained
 from serve.errors import InputError
 
@@ -39,19 +38,12 @@ class AdapterTrainer(Trainer):
     def loss(self, outputs: Any, labels: torch.Tensor, num_items_in_batch: int | None = None) -> torch.Tensor:
         """Cross entropy for classes, mean squared error for numbers, averaged over the optimizer step's rows; for a
         class a token, over the batch's labelled tokens."""
-        logits: torch.Tensor = outputs.logits.float()
+        weight = None if self.class_weights is None else self.class_weights.to(labels.device)
+        smoothing = self.plan.label_smoothing if self.tuned.model.training else 0.0
+        found = losses(outputs.logits, labels, weight=weight, smoothing=smoothing)
         if labels.dim() == 2 and not labels.dtype.is_floating_point:
-            return functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED)
-        if labels.dtype.is_floating_point:
-            losses = (logits.squeeze(-1) - labels) ** 2
-        else:
-            weight = None if self.class_weights is None else self.class_weights.to(logits.device)
-            smoothing = self.plan.label_smoothing if self.tuned.model.training else 0.0
-            losses = functional.cross_entropy(
-                logits, labels, weight=weight, label_smoothing=smoothing, reduction="none"
-            )
-        rows = len(labels) if num_items_in_batch is None else num_items_in_batch
-        return losses.sum() / rows
+            return found.mean()
+        return found.sum() / (len(labels) if num_items_in_batch is None else num_items_in_batch)
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """AdamW: the adapter without decay at a rate of its own; the head at its own, with the plan's decay."""
