@@ -1,0 +1,1 @@
+"""Other precisions and forms of a graph."""

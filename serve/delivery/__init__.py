@@ -1,0 +1,1 @@
+"""Bundles on their way: archives, keys, signatures."""

@@ -1,0 +1,1 @@
+"""Choosing variant and settings on the device, by measuring."""
