@@ -1,4 +1,4 @@
-"""The tasks that methods are compared on, in two sizes, and the running of such a comparison: shared by `proof.py` and
+"""The tasks that methods are compared on, in three sizes, and the running of such a comparison: shared by `proof.py` and
 `variants.py`. Text tasks are written as a person's files would be, a CSV for each split and a configuration."""
 
 from __future__ import annotations
@@ -57,6 +57,12 @@ class Task:
 
 
 SIZES = {
+    "brief": {
+        "banking77": Task((9003, 500, 0), 100, 32),
+        "clinc150": Task((0, 750, 0), 100, 32),
+        "ncbi_disease": Task((0, 460, 0), 120, 16),
+        "wnut17": Task((0, 500, 0), 120, 16),
+    },
     "short": {
         "banking77": Task((9003, 1000, 0), 250, 32),
         "clinc150": Task((0, 1500, 0), 250, 32),

@@ -1,12 +1,12 @@
 """What else SVFit could be: how its values are set, what is trained beside them, and which directions they belong to.
 
-    python benchmarks/variants.py                          # about 4 hours on one core; goes on where it was interrupted
+    python benchmarks/variants.py                          # about an hour on one core; goes on where it was interrupted
     python benchmarks/variants.py --tasks ncbi_disease --variants svfit,relative
     python benchmarks/variants.py --table
 
-On the short tasks of `proof.py`, judged on validation rows with one seed: three rates for what changes how values move,
-the usual one for which directions a budget of 1,728 (an eighth of MiniLM's) buys. `svfit` itself is shared with the
-proof's trainings. Keeps benchmarks/results/variants-TASK.json.
+On the tasks of `proof.py`, a hundred steps each (enough to tell apart what differs by points, not by tenths), judged on
+validation rows with one seed: three rates for what changes how values move, the usual one for which directions a budget
+of 1,728 (an eighth of MiniLM's) buys. Keeps benchmarks/results/variants-TASK.json.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from pipeline.model.load import Loaded
 from pipeline.stages.ranks import choose
 from pipeline.svf import SVFit
 
-SIZE = "short"
+SIZE = "brief"
 BUDGET = 1728
 VARIANTS = ("svfit", "relative", "norms", "biases", "score", "energy", "uniform", "minor")
 
