@@ -25,9 +25,11 @@ check: $(VENV)/ready
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# A file's tests stay in one process, so that what they share is made once. One thread each: two processes fill two cores.
+test: export OMP_NUM_THREADS = 1
 test: check
-	$(BIN)/python -m pytest
-	$(BIN)/python -m pytest -m "real or install"
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "real or install"
 
 format: $(VENV)/ready
 	$(BIN)/ruff format .
