@@ -18,6 +18,7 @@ from serve.batching.queueing import alike
 from serve.bundle import Bundle
 from serve.engine import Answering, Backbone, Engine, MergedEngine, not_finite
 from serve.errors import InputError, UsageError
+from serve.machine import give_back_memory
 from serve.promotion.promote import Policy, Promoter
 from serve.tokenize import Row, TextTokenizer, Tokens
 
@@ -62,6 +63,7 @@ class Runtime(Shelf):
         super().__init__(opened, None if state is None else Path(state), adapters_mb, promoter)
         self._lock = threading.Lock()
         self._swaps, self._last = 0, frozenset[int]()
+        give_back_memory()  # a graph's file and what optimizing it took, some MB
 
     def __enter__(self) -> Self:
         return self

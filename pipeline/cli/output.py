@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -140,6 +141,17 @@ def progress(console: Console) -> Progress:
         transient=True,
         disable=console.quiet or not console.is_terminal,
     )
+
+
+@contextmanager
+def counter(what: str, quiet: bool = False) -> Iterator[Callable[[int], None]]:
+    """Call what it gives with how many more are done: a bar on stderr. Where none would be seen, none is imported."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    with progress(progress_console()) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda count: bar.update(task, advance=count)
 
 
 def _width(terminal: bool) -> int | None:

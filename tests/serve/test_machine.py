@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from typing import ClassVar
 
 import pytest
 
@@ -77,3 +78,21 @@ def test_it_needs_the_standard_library_only() -> None:
     code = "import sys; import serve.machine as m; m.describe(); print('numpy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only glibc keeps what is freed")
+def test_freed_memory_goes_back_where_the_c_library_can_do_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ctypes
+
+    class Trims:
+        asked: ClassVar[list[int]] = []
+
+        def malloc_trim(self, pad: int) -> int:
+            self.asked.append(pad)
+            return 1
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: Trims())
+    machine.give_back_memory()
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: object())  # musl
+    machine.give_back_memory()
+    assert Trims.asked == [0]

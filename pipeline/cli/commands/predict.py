@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.cli.output import common_options, progress, progress_console, show
+from pipeline.cli.output import common_options, counter, show
 
 if TYPE_CHECKING:
     from serve.adapters.listing import Pinned
@@ -131,13 +131,12 @@ def _answers(
 ) -> Iterator[dict[str, Any]]:
     """Answers ready for JSON, in the order of the rows, a chunk of batches in memory at a time."""
     number = 0
-    with progress(progress_console(quiet)) as bar:
-        task = bar.add_task("rows", total=None)
+    with counter("rows", quiet) as count:
         while chunk := list(islice(rows, batch_size * CHUNK)):
             for row, given in zip(chunk, runtime.predict(chunk, pinned, batch_size), strict=True):
                 number += 1
                 yield _answer(number, row, given, top)
-            bar.update(task, advance=len(chunk))
+            count(len(chunk))
 
 
 def _answer(number: int, row: Row, given: Answer, top: int | None) -> dict[str, Any]:
