@@ -91,8 +91,8 @@ def test_freed_memory_goes_back_where_the_c_library_can_do_that(monkeypatch: pyt
             self.asked.append(pad)
             return 1
 
-    monkeypatch.setattr(ctypes, "CDLL", lambda name: Trims())
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: Trims())
     machine.give_back_memory()
-    monkeypatch.setattr(ctypes, "CDLL", lambda name: object())  # musl
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: object())  # musl
     machine.give_back_memory()
     assert Trims.asked == [0]
