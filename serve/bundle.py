@@ -17,8 +17,10 @@ from serve.manifest import FileEntry, Manifest, manifest_digest
 MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
 SAMPLES = "samples.json"
+SIGNATURE = "signature.json"  # beside the manifest and not listed in it, as it signs it: serve.delivery.signature
 STATE = "state"  # folder of a swappable bundle that is not sealed: adapters that came later, serve.adapters.registry
 MAX_MANIFEST_BYTES = 4 * 2**20
+MAX_SIGNATURE_BYTES = 4096
 MAX_FILES = 10_000
 
 
@@ -43,7 +45,8 @@ class Bundle:
         root = Path(path)
         if not root.is_dir():
             what = "is no folder" if root.exists() else "does not exist"
-            raise InputError(f"bundle {root}: {what}; a bundle is a folder with a {MANIFEST}")
+            hint = "; of an archive `svfit unpack` makes one" if root.is_file() else ""
+            raise InputError(f"bundle {root}: {what}; a bundle is a folder with a {MANIFEST}{hint}")
         manifest = _read_manifest(root)
         _check_listing(root, manifest)
         if check:
@@ -62,13 +65,14 @@ class Bundle:
 def seal(folder: Path, manifest: Manifest) -> Manifest:
     """Write manifest.json over a folder's files: sizes and hashes of every other file, then its own hash.
 
-    The same files and manifest give the same bytes. Returns the manifest as written. Raises InputError where
-    the folder or the manifest couldn't be opened again.
+    The same files and manifest give the same bytes. A signature.json that is there stays, and holds only where the
+    manifest came out the same. Returns the manifest as written. Raises InputError where the folder or the manifest
+    couldn't be opened again.
     """
     entries = {
         name: FileEntry(bytes=size, sha256=sha256_file(folder / name))
         for name, size in sorted(_walk(folder, skip=STATE if manifest.swap else "").items())
-        if name != MANIFEST
+        if name not in (MANIFEST, SIGNATURE)
     }
     unsigned = dataclasses.replace(manifest, files=entries, manifest_sha256="").to_dict()
     value = {**unsigned, "manifest_sha256": manifest_digest(unsigned)}
@@ -83,7 +87,7 @@ def seal(folder: Path, manifest: Manifest) -> Manifest:
 
 def read_json(path: Path, limit: int, named: str) -> Any:
     """Parse a JSON file of at most `limit` bytes; NaN and infinities are refused. Raises InputError."""
-    return _parse(_read_bounded(path, limit, named), named)
+    return parse_json(_read_bounded(path, limit, named), named)
 
 
 def _read_bounded(path: Path, limit: int, named: str) -> bytes:
@@ -97,7 +101,9 @@ def _read_bounded(path: Path, limit: int, named: str) -> bytes:
     return data
 
 
-def _parse(data: bytes, named: str) -> Any:
+def parse_json(data: bytes, named: str) -> Any:
+    """JSON of bytes; NaN and infinities are refused. Raises InputError, one line that begins with `named`."""
+
     def refuse(constant: str) -> None:
         raise ValueError(f"{constant} is no JSON")
 
@@ -119,8 +125,15 @@ def _read_manifest(root: Path) -> Manifest:
         if (root / "bundle" / MANIFEST).is_file():
             raise InputError(f"bundle {root}: is a run's folder; its bundle is {root / 'bundle'}")
         raise InputError(f"{named}: missing, or not a plain file; is this a bundle's folder?")
-    data = _read_bounded(path, MAX_MANIFEST_BYTES, named)
-    value = _parse(data, named)
+    return parse_manifest(_read_bounded(path, MAX_MANIFEST_BYTES, named), named)
+
+
+def parse_manifest(data: bytes, named: str) -> Manifest:
+    """A manifest.json's bytes, held to its own hash and to the form that `seal` writes; its paths are safe to join.
+
+    Raises InputError, one line that begins with `named`.
+    """
+    value = parse_json(data, named)
     manifest = Manifest.from_dict(value, named)
     try:
         written = _encode(value)
@@ -130,6 +143,9 @@ def _read_manifest(root: Path) -> Manifest:
         raise InputError(f"{named} was changed (its manifest_sha256 differs)")
     if written != data:
         raise InputError(f"{named} was changed (its bytes are not as svfit writes them)")
+    for name in manifest.files:
+        if not _safe(name) or name in (MANIFEST, SIGNATURE):
+            raise InputError(f"{named}: lists {name!r}, which is not a path inside a bundle")
     return manifest
 
 
@@ -147,11 +163,10 @@ def _safe(name: str) -> bool:
 
 
 def _check_listing(root: Path, manifest: Manifest) -> None:
-    for name in manifest.files:
-        if not _safe(name) or name == MANIFEST:
-            raise InputError(f"bundle {root}: {MANIFEST} lists {name!r}, which is not a path inside a bundle")
     on_disk = _walk(root, skip=STATE if manifest.swap else "")
     on_disk.pop(MANIFEST, None)
+    if on_disk.pop(SIGNATURE, 0) > MAX_SIGNATURE_BYTES:
+        raise InputError(f"bundle {root}: {SIGNATURE} is larger than {MAX_SIGNATURE_BYTES} bytes")
     for name, entry in sorted(manifest.files.items()):
         if name not in on_disk:
             raise InputError(f"bundle {root}: {name} is missing")

@@ -1,0 +1,282 @@
+"""A bundle in one file, whole or as a delta, and back into a folder: nothing is believed that isn't checked first.
+
+An archive holds manifest.json, then signature.json where the bundle is signed, then the other files by name. So who
+answers for it and how large it will be are known before anything else is read, and every byte after that is held to
+the manifest's sizes and hashes while it arrives.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+import unicodedata
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from serve.adapters.contents import sync_folder
+from serve.bundle import MANIFEST, MAX_MANIFEST_BYTES, MAX_SIGNATURE_BYTES, SIGNATURE, Bundle, parse_manifest
+from serve.delivery import signature
+from serve.delivery.keys import PublicKey
+from serve.delivery.signature import Signature
+from serve.delivery.zipform import BLOCK, Entry, ZipReader, file_blocks, table, write_entry
+from serve.errors import Conflict, InputError, SvfitError, TooLarge, UsageError
+from serve.files import sha256_file
+from serve.manifest import FileEntry, Manifest
+
+SUFFIX = ".svfit.zip"
+DEFAULT_MAX_BYTES = 16 * 2**30
+
+Have = Callable[[str], Path | None]
+"""The place of a file with this sha256, where the receiver has one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """What `pack` wrote: the archive, its size, how many of the bundle's files are in it (manifest.json and
+    signature.json aside), the bundle's identity, and the id of the key that signed it, unproven here."""
+
+    path: Path
+    bytes: int
+    files: int
+    manifest_sha256: str
+    signed_by: str | None
+
+
+def pack(bundle: Path, out: Path, *, without: Collection[str] = ()) -> Packed:
+    """Write a bundle's archive, whole or not at all; a file that is there is replaced.
+
+    `without` are sha256 of files that are left out, as the receiver has them. The same bundle gives the same bytes.
+    Adapters that came later (the folder state/) aren't sealed and don't travel. Raises InputError where the bundle
+    was changed or can't be carried, UsageError for a place inside it, OSError.
+    """
+    opened = Bundle.open(bundle, check=False)
+    _check_alike(opened.manifest.files, f"bundle {bundle}")
+    if out.resolve().is_relative_to(bundle.resolve()):
+        raise UsageError(f"{out}: is inside the bundle, which then had a file too many; choose another place")
+    signed = signature.read(bundle)
+    heads = {MANIFEST: (bundle / MANIFEST).read_bytes(), **({SIGNATURE: signed.encoded()} if signed else {})}
+    chosen = {name: file for name, file in sorted(opened.manifest.files.items()) if file.sha256 not in without}
+    with _fresh_file(out) as handle:
+        entries = [write_entry(handle, name, len(data), iter([data])) for name, data in heads.items()]
+        for name, file in chosen.items():
+            digest = hashlib.sha256()
+            with (bundle / name).open("rb") as stream:
+                entries.append(write_entry(handle, name, file.bytes, file_blocks(stream, digest.update)))
+            if digest.hexdigest() != file.sha256:
+                raise InputError(f"bundle {bundle}: {name} was changed (its sha256 differs from {MANIFEST})")
+        handle.write(table(entries, handle.tell()))
+        size = handle.tell()
+    return Packed(out, size, len(chosen), opened.manifest.manifest_sha256, signed.key if signed else None)
+
+
+def unpack(
+    archive: Path,
+    out: Path,
+    *,
+    trusted: Sequence[PublicKey] = (),
+    max_bytes: int = DEFAULT_MAX_BYTES,
+    have: Have | None = None,
+) -> Bundle:
+    """Make the folder `out`, which mustn't be there, of an archive: complete, checked and on the disk, or not at all.
+
+    Where keys are `trusted`, one of them must have signed the bundle; that is known before its files are read. A
+    bundle of more than `max_bytes` is refused. `have(sha256)` gives a file that a delta leaves out: it is checked, and
+    hard-linked where it can be. A process that is killed leaves a folder beside `out` whose name begins with a point.
+    Raises InputError (one line that names the archive), TooLarge, Conflict (`out`), SvfitError (the disk).
+    """
+    named = f"archive {archive}"
+    if out.exists() or out.is_symlink():
+        raise Conflict(f"{out}: is there already; an archive is unpacked to a new folder")
+    with _opened(archive, named) as stream, _disk(out, named):
+        reader = ZipReader(stream, named)
+        manifest, signed, heads, waiting = _head(reader, named)
+        if trusted:
+            signature.hold(signed, manifest, trusted, named)
+        total = sum(file.bytes for file in manifest.files.values())
+        if total > max_bytes:
+            raise TooLarge(f"{named}: unpacks to {total} bytes, over the {max_bytes} that it may have")
+        with _fresh_folder(out) as fresh:
+            for name, data in heads.items():
+                _write(fresh / name, iter([data]))
+            _files(reader, waiting, manifest, fresh, have, named)
+            Bundle.open(fresh, check=False)
+            _sync(fresh)
+    return Bundle(out, manifest)
+
+
+def read_manifest(archive: Path) -> Manifest:
+    """The manifest of an archive, of which nothing else is read. Raises InputError."""
+    named = f"archive {archive}"
+    with _opened(archive, named) as stream:
+        return _first(ZipReader(stream, named), named)[0]
+
+
+def _first(reader: ZipReader, named: str) -> tuple[Manifest, bytes]:
+    entry = reader.head()
+    if entry is None or entry.name != MANIFEST:
+        raise InputError(f"{named}: doesn't begin with {MANIFEST}; archives are made by `svfit pack`")
+    data = _small(reader, entry, MAX_MANIFEST_BYTES, named)
+    return parse_manifest(data, f"{named}: {MANIFEST}"), data
+
+
+def _head(reader: ZipReader, named: str) -> tuple[Manifest, Signature | None, dict[str, bytes], Entry | None]:
+    """The manifest, what signature.json says, the bytes of both, and the first entry after them."""
+    manifest, data = _first(reader, named)
+    _check_alike(manifest.files, named)
+    heads, signed = {MANIFEST: data}, None
+    entry = reader.head()
+    if entry is not None and entry.name == SIGNATURE:
+        heads[SIGNATURE] = _small(reader, entry, MAX_SIGNATURE_BYTES, named)
+        signed = Signature.parse(heads[SIGNATURE], f"{named}: {SIGNATURE}")
+        entry = reader.head()
+    return manifest, signed, heads, entry
+
+
+def _small(reader: ZipReader, entry: Entry, limit: int, named: str) -> bytes:
+    if entry.size > limit:
+        raise InputError(f"{named}: {entry.name} has {entry.size} bytes, over the {limit} that it may have")
+    return b"".join(reader.blocks(entry))
+
+
+def _files(
+    reader: ZipReader, entry: Entry | None, manifest: Manifest, fresh: Path, have: Have | None, named: str
+) -> None:
+    """Fill the folder: what the archive has from there, in the order of the names, the rest from `have`."""
+    last = ""
+    arrived: set[str] = set()
+    while entry is not None:
+        name = entry.name
+        if name not in manifest.files:
+            raise InputError(f"{named}: holds {name[:80]!r}, which its {MANIFEST} doesn't list")
+        if name <= last:
+            raise InputError(f"{named}: {name} comes twice or out of order")
+        if entry.size != manifest.files[name].bytes:
+            raise InputError(
+                f"{named}: {name} has {entry.size} bytes, its {MANIFEST} says {manifest.files[name].bytes}"
+            )
+        if entry.size > shutil.disk_usage(fresh).free:
+            raise SvfitError(f"{named}: {name} has {entry.size} bytes, and less is free on the disk of {fresh.parent}")
+        if _write(fresh / name, reader.blocks(entry)) != manifest.files[name].sha256:
+            raise InputError(f"{named}: {name} was changed (its sha256 differs from {MANIFEST})")
+        arrived.add(name)
+        last, entry = name, reader.head()
+    reader.finish()
+    for name in sorted(manifest.files.keys() - arrived):
+        _bring(name, manifest.files[name], fresh, have, named)
+
+
+def _bring(name: str, file: FileEntry, fresh: Path, have: Have | None, named: str) -> None:
+    """A file that the archive leaves out, from what the receiver has."""
+    source = None if have is None else have(file.sha256)
+    if source is None:
+        raise InputError(
+            f"{named}: leaves out {name}, which isn't here either; it is a delta for a server that has that file."
+            " Pack the bundle whole"
+        )
+    target = fresh / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:  # another disk, or one without hard links
+        with source.open("rb") as stream:
+            _write(target, file_blocks(stream, lambda _: None))
+    if target.is_symlink() or target.stat().st_size != file.bytes or sha256_file(target) != file.sha256:
+        raise InputError(f"{named}: leaves out {name}, and {source}, which should be it, was changed")
+
+
+def _check_alike(names: Iterable[str], named: str) -> None:
+    """Refuse names that some systems take for one another, or that need one name as a file and as a folder."""
+    folded: dict[str, str] = {}
+    for name in sorted(names):
+        other = folded.setdefault(_folded(name), name)
+        if other is not name:
+            raise InputError(f"{named}: {other!r} and {name!r} are one name on some systems")
+    for name in names:
+        for parent in PurePosixPath(_folded(name)).parents:
+            if str(parent) in folded or str(parent) == MANIFEST:
+                raise InputError(f"{named}: {name!r} is inside {str(parent)!r}, which is a file")
+    if clash := next((folded[name] for name in (MANIFEST, SIGNATURE) if name in folded), None):
+        raise InputError(f"{named}: {clash!r} and a file of svfit's own are one name on some systems")
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def _write(path: Path, blocks: Iterable[bytes]) -> str:
+    """Write a file to the disk itself; returns its sha256."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256()
+    with path.open("xb") as handle:
+        for block in blocks:
+            digest.update(block)
+            handle.write(block)
+        handle.flush()
+        os.fsync(handle.fileno())
+    path.chmod(0o644)
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def _opened(archive: Path, named: str) -> Iterator[BinaryIO]:
+    if not archive.is_file():
+        what = "is a folder; a bundle's folder needs no unpacking" if archive.is_dir() else "is no file"
+        raise InputError(f"{named}: {what}")
+    try:
+        stream = archive.open("rb", buffering=BLOCK)
+    except OSError as error:
+        raise InputError(f"{named}: can't be read ({error.strerror or error})") from error
+    with stream:
+        yield stream
+
+
+@contextlib.contextmanager
+def _disk(out: Path, named: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise SvfitError(f"{named}: can't be unpacked to {out} ({error.strerror or error})") from error
+
+
+@contextlib.contextmanager
+def _fresh_folder(out: Path) -> Iterator[Path]:
+    """A folder beside `out` that becomes it, or is removed."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+    try:
+        fresh.chmod(0o755)
+        yield fresh
+        fresh.rename(out)
+        sync_folder(out.parent)
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
+
+
+def _sync(folder: Path) -> None:
+    """Put the names in a folder and all below it on the disk."""
+    for path in (folder, *folder.rglob("*")):
+        if path.is_dir():
+            sync_folder(path)
+
+
+@contextlib.contextmanager
+def _fresh_file(out: Path) -> Iterator[BinaryIO]:
+    """A file beside `out` that takes its place, or is removed."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    number, name = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.")
+    try:
+        with os.fdopen(number, "w+b", buffering=BLOCK) as handle:
+            yield handle
+            handle.flush()
+            os.fsync(handle.fileno())
+        Path(name).chmod(0o644)
+        Path(name).replace(out)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
