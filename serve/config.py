@@ -49,6 +49,11 @@ def _texts(value: Any) -> str:
     return "" if right else 'must be a list of texts, such as ["a", "b"]'
 
 
+def _paths(value: Any) -> str:
+    right = isinstance(value, tuple) and all(isinstance(item, Path) for item in value)
+    return "" if right else 'must be a list of paths, such as ["site.pub"]'
+
+
 def _log(value: Any) -> str:
     return "" if value in LOGS else f"must be one of {', '.join(LOGS)}"
 
@@ -123,6 +128,9 @@ class ServeConfig:
     )
     admin_keys_file: Path | None = field(
         default=None, metadata=_key(_path, "File of keys that may change adapters (or SVFIT_ADMIN_KEY).")
+    )
+    trust: tuple[Path, ...] = field(
+        default=(), metadata=_key(_paths, 'Files of public keys, such as ["site.pub"]; only bundles they signed serve.')
     )
     tls_cert: Path | None = field(
         default=None, metadata=_key(_path, "Certificate chain, PEM; with tls_key it makes HTTPS.")
@@ -226,7 +234,8 @@ def _table(path: Path) -> dict[str, Any]:
 def _placed(name: str, value: Any, folder: Path) -> Any:
     """A value as the dataclass holds it: paths absolute, lists as tuples."""
     if isinstance(value, list):
-        return tuple(value)
+        paths = KEYS[name].metadata["check"] is _paths and all(isinstance(item, str) and item for item in value)
+        return tuple((folder / Path(item).expanduser()).absolute() if paths else item for item in value)
     if isinstance(value, str) and value and KEYS[name].metadata["check"] is _path:
         return (folder / Path(value).expanduser()).absolute()
     return value

@@ -70,13 +70,14 @@ class VerifyResult:
             )
 
 
-def verify(path: Path | str, *, threads: int | None = None) -> VerifyResult:
-    """Check a bundle's files, load every variant and every sealed adapter, and answer the stored samples.
+def verify(bundle: Bundle | Path | str, *, threads: int | None = None) -> VerifyResult:
+    """Check a bundle's files (a path's; an opened bundle's were checked), load every variant and every sealed adapter,
+    and answer the stored samples.
 
     Raises InputError where a file was changed or can't be used. Differences don't raise here: they are in the
     result, and `VerifyResult.require` raises GateError for them.
     """
-    bundle = Bundle.open(path)
+    bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
     samples = read_samples(bundle)
     tokenizer = TextTokenizer(bundle)
     adapters = bundle.manifest.swap.adapters if bundle.manifest.swap else ()

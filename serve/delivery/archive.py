@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import os
 import shutil
 import tempfile
@@ -23,7 +24,7 @@ from serve.bundle import MANIFEST, MAX_MANIFEST_BYTES, MAX_SIGNATURE_BYTES, SIGN
 from serve.delivery import signature
 from serve.delivery.keys import PublicKey
 from serve.delivery.signature import Signature
-from serve.delivery.zipform import BLOCK, Entry, ZipReader, file_blocks, table, write_entry
+from serve.delivery.zipform import BLOCK, Entry, ZipReader, table, write_entry
 from serve.errors import Conflict, InputError, SvfitError, TooLarge, UsageError
 from serve.files import sha256_file
 from serve.manifest import FileEntry, Manifest
@@ -47,6 +48,12 @@ class Packed:
     signed_by: str | None
 
 
+def suggested(bundle: Path) -> Path:
+    """What a bundle's archive is called, unless told: by the manifest's name, in the current folder."""
+    name = Bundle.open(bundle, check=False).manifest.name
+    return Path("".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name).lstrip(".") + SUFFIX)
+
+
 def pack(bundle: Path, out: Path, *, without: Collection[str] = ()) -> Packed:
     """Write a bundle's archive, whole or not at all; a file that is there is replaced.
 
@@ -62,13 +69,13 @@ def pack(bundle: Path, out: Path, *, without: Collection[str] = ()) -> Packed:
     heads = {MANIFEST: (bundle / MANIFEST).read_bytes(), **({SIGNATURE: signed.encoded()} if signed else {})}
     chosen = {name: file for name, file in sorted(opened.manifest.files.items()) if file.sha256 not in without}
     with _fresh_file(out) as handle:
-        entries = [write_entry(handle, name, len(data), iter([data])) for name, data in heads.items()]
+        entries = [write_entry(handle, name, io.BytesIO(data), len(data))[0] for name, data in heads.items()]
         for name, file in chosen.items():
-            digest = hashlib.sha256()
             with (bundle / name).open("rb") as stream:
-                entries.append(write_entry(handle, name, file.bytes, file_blocks(stream, digest.update)))
-            if digest.hexdigest() != file.sha256:
+                entry, sha256 = write_entry(handle, name, stream, file.bytes)
+            if sha256 != file.sha256:
                 raise InputError(f"bundle {bundle}: {name} was changed (its sha256 differs from {MANIFEST})")
+            entries.append(entry)
         handle.write(table(entries, handle.tell()))
         size = handle.tell()
     return Packed(out, size, len(chosen), opened.manifest.manifest_sha256, signed.key if signed else None)
@@ -184,7 +191,7 @@ def _bring(name: str, file: FileEntry, fresh: Path, have: Have | None, named: st
         os.link(source, target, follow_symlinks=False)
     except OSError:  # another disk, or one without hard links
         with source.open("rb") as stream:
-            _write(target, file_blocks(stream, lambda _: None))
+            _write(target, iter(lambda: stream.read(BLOCK), b""))
     if target.is_symlink() or target.stat().st_size != file.bytes or sha256_file(target) != file.sha256:
         raise InputError(f"{named}: leaves out {name}, and {source}, which should be it, was changed")
 

@@ -18,8 +18,8 @@ import uvicorn
 
 from serve.access import Access, load_access
 from serve.batching.scheduler import Scheduler
-from serve.bundle import Bundle
 from serve.config import ServeConfig
+from serve.delivery.signature import open_trusted
 from serve.errors import UsageError
 from serve.http.app import create_app
 from serve.http.exchange import Exchange
@@ -146,7 +146,7 @@ class _Server(uvicorn.Server):
 
 def _load(bundle: Path, config: ServeConfig) -> Runtime:
     return Runtime(
-        Bundle.open(bundle),
+        open_trusted(bundle, config.trust),
         state=config.state,
         variant=config.variant,
         threads=config.threads or max(1, cores() // config.workers),  # more would wait for each other

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.cli.output import common_options, counter, show
+from pipeline.cli.trust import trust_option
 
 if TYPE_CHECKING:
     from serve.adapters.listing import Pinned
@@ -46,6 +47,7 @@ CHUNK = 16  # batches read ahead, so that rows of like length can share one
 )
 @click.option("--threads", type=click.IntRange(min=1), metavar="N", help="CPU threads. [default: onnxruntime's choice]")
 @click.option("--top", type=click.IntRange(min=1), metavar="K", help="Show only the K likeliest labels.")
+@trust_option
 @common_options
 def predict(
     bundle: Path,
@@ -58,6 +60,7 @@ def predict(
     batch_size: int,
     threads: int | None,
     top: int | None,
+    trust: tuple[Path, ...],
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -80,9 +83,10 @@ def predict(
     if not texts and source is None and sys.stdin.isatty():
         raise click.UsageError("nothing to answer: give a text, or --file FILE, or pipe lines in")
 
+    from serve.delivery.signature import open_trusted
     from serve.runtime import Runtime
 
-    with Runtime(bundle, variant=variant, threads=threads) as runtime:
+    with Runtime(open_trusted(bundle, trust), variant=variant, threads=threads) as runtime:
         pinned = runtime.pin(adapter)
         rows = _rows(texts, source, columns, pinned.loaded.texts)
         answers = _answers(runtime, pinned, rows, batch_size, top, quiet or bool(texts))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pipeline.cli.output import common_options
+from pipeline.cli.trust import trust_option
 
 if TYPE_CHECKING:
     from serve.http.server import Started
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 @click.option(
     "--threads", type=click.IntRange(min=1), metavar="N", help="CPU threads of a batch. [default: cores by workers]"
 )
+@trust_option
 @common_options
 def serve(
     bundle: Path,
@@ -55,6 +57,7 @@ def serve(
     overrides: tuple[str, ...],
     variant: str | None,
     threads: int | None,
+    trust: tuple[Path, ...],
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -71,7 +74,9 @@ def serve(
 
     given = {"host": host, "port": port, "grpc_port": grpc_port, "variant": variant, "threads": threads}
     placed = None if state is None else state.absolute()
-    config = load_config(config_path, overrides, **given, state=placed, log="none" if quiet else None)
+    config = load_config(
+        config_path, overrides, **given, trust=trust or None, state=placed, log="none" if quiet else None
+    )
 
     from serve.http.server import run
 

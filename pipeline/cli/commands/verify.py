@@ -8,23 +8,27 @@ from typing import Any
 import click
 
 from pipeline.cli.output import common_options, emit, progress_console, show
+from pipeline.cli.trust import trust_option
 
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--threads", type=click.IntRange(min=1), metavar="N", help="CPU threads. [default: onnxruntime's choice]")
+@trust_option
 @common_options
-def verify(bundle: Path, threads: int | None, as_json: bool, quiet: bool) -> None:
+def verify(bundle: Path, threads: int | None, trust: tuple[Path, ...], as_json: bool, quiet: bool) -> None:
     """Check BUNDLE: every file's hash, that each variant loads, and its answers to the stored samples.
 
-    Exit code 1 where a file was changed, 4 where the answers differ by more than they may.
+    Exit code 1 where a file was changed or isn't signed as --trust asks, 4 where the answers differ by more than they
+    may.
     """
     from dataclasses import asdict
 
+    from serve.delivery.signature import open_trusted
     from serve.verify import verify as check
 
     with progress_console(quiet or as_json).status(f"checking {bundle}"):
-        result = check(bundle, threads=threads)
+        result = check(open_trusted(bundle, trust), threads=threads)
     document = {**asdict(result), "passed": result.passed}
     emit(document, as_json=as_json, render=_show)
     result.require()
