@@ -64,7 +64,7 @@ CMD ["--help"]
 FROM ${BASE} AS serve
 RUN groupadd --gid 10001 svfit \
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /state --shell /usr/sbin/nologin svfit \
- && mkdir -p /state && chown 10001:10001 /state
+ && mkdir -p /bundle /state && chown 10001:10001 /state
 COPY --from=edge /opt/svfit /opt/svfit
 COPY --from=bill /sbom.cdx.json /opt/svfit/sbom.cdx.json
 ARG VERSION=0.1.0

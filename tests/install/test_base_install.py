@@ -1,4 +1,5 @@
-"""The wheel in a fresh environment with the base dependencies alone: it is ours, and it answers."""
+"""The wheel in a fresh environment with the base dependencies alone: it is ours, and it answers, over library,
+command line and HTTP."""
 
 from __future__ import annotations
 
@@ -11,6 +12,8 @@ import subprocess
 import sys
 import urllib.request
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -24,6 +27,7 @@ from tiny_swap import make_adapter, make_swap_bundle  # noqa: E402
 pytestmark = pytest.mark.install
 PACKAGES = ("serve", "export", "pipeline")
 ABSENT = ("torch", "transformers", "onnx", "peft", "datasets", "scipy", "sklearn", "grpc")
+LEFT_OUT = ("huggingface_hub", "hf_xet", "fsspec", "filelock", "yaml", "tqdm", "pygments", "markdown_it")
 
 
 def run(*command: str | Path, code: int = 0, cwd: Path) -> str:
@@ -34,6 +38,19 @@ def run(*command: str | Path, code: int = 0, cwd: Path) -> str:
     )
     assert done.returncode == code, f"{command}: {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
     return done.stderr if code else done.stdout
+
+
+@contextmanager
+def serving(cwd: Path, *command: str | Path) -> Iterator[str]:
+    """The address of a server that a command starts; it must end well when told to."""
+    words = [*map(str, command), "--port", "0", "--json"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=cwd) as server:
+        try:
+            assert server.stdout is not None
+            yield json.loads(server.stdout.readline())["url"]
+        finally:
+            server.terminate()
+        assert server.wait(timeout=30) == 0
 
 
 @pytest.fixture(scope="module")
@@ -123,23 +140,58 @@ def test_predict_and_verify_answer_there(device: Path, bundle: Path, tmp_path: P
     assert json.loads(run(device / "svfit", "verify", bundle, "--json", cwd=tmp_path))["passed"] is True
 
 
+def test_the_library_answers_there(device: Path, bundle: Path, tmp_path: Path) -> None:
+    script = (
+        "import json, sys\n"
+        "from serve.predictor import Predictor\n"
+        "from serve.runtime import Runtime\n"
+        "(one,) = Predictor(sys.argv[1]).predict(['the pump is leaking'])\n"
+        "with Runtime(sys.argv[1]) as runtime: (other,) = runtime.predict('the pump is leaking')\n"
+        "print(json.dumps([one.label, other.label, one.score == other.score]))\n"
+    )
+    one, other, alike = json.loads(run(device / "python", "-c", script, bundle, cwd=tmp_path))
+    assert (one, alike) == (other, True)
+    assert one in ("hvac", "plumbing", "other")
+
+
+def test_a_merged_bundle_is_served_there(device: Path, bundle: Path, tmp_path: Path) -> None:
+    with serving(tmp_path, device / "svfit", "serve", bundle) as url:
+        body = json.dumps({"text": ["the pump is leaking", "the fan"]}).encode()
+        with urllib.request.urlopen(f"{url}/v1/predict", data=body, timeout=30) as reply:  # noqa: S310
+            results = json.load(reply)["results"]
+    assert [result["label"] in ("hvac", "plumbing", "other") for result in results] == [True, True]
+
+
+def test_what_the_image_leaves_out_is_not_missed(device: Path, bundle: Path, tmp_path: Path) -> None:
+    """The packages that deploy/serve.txt hasn't are made to fail on import: commands and server don't notice."""
+    script = tmp_path / "without.py"
+    script.write_text(
+        "import sys\n"
+        f"for name in {LEFT_OUT!r}: sys.modules[name] = None\n"
+        "from pipeline.cli import main\n"
+        "main(prog_name='svfit')\n"
+    )
+    python = device / "python"
+    gone = "import importlib.util, sys; sys.exit(all(map(importlib.util.find_spec, sys.argv[1:])) - 1)"
+    run(python, "-c", gone, *LEFT_OUT, cwd=tmp_path)  # they are there, so the names are right
+    assert "plumbing" in run(python, script, "predict", bundle, "the pump", "--format", "table", cwd=tmp_path)
+    assert run(python, script, "verify", bundle, cwd=tmp_path)
+    assert run(python, script, "doctor", cwd=tmp_path)
+    with (
+        serving(tmp_path, python, script, "serve", bundle) as url,
+        urllib.request.urlopen(f"{url}/openapi.json", timeout=30) as reply,  # noqa: S310
+    ):
+        assert "/v1/predict" in json.load(reply)["paths"]
+
+
 def test_adapters_come_and_the_server_answers_there(device: Path, tmp_path: Path) -> None:
     bundle = make_swap_bundle(tmp_path / "site.bundle")
     adapter = make_adapter(tmp_path / "returns", seed=7, labels=("broken", "late"))
     run(device / "svfit", "adapter", "add", bundle, adapter, "--name", "returns", cwd=tmp_path)
-    command = [str(device / "svfit"), "serve", str(bundle), "--port", "0", "--json"]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=tmp_path
-    ) as server:
-        try:
-            assert server.stdout is not None
-            url = json.loads(server.stdout.readline())["url"]
-            body = json.dumps({"adapter": ["returns", "alpha"], "text": ["it arrived broken", "the pump"]}).encode()
-            with urllib.request.urlopen(f"{url}/v1/predict", data=body, timeout=30) as reply:  # noqa: S310
-                results = json.load(reply)["results"]
-        finally:
-            server.terminate()
-        assert server.wait(timeout=30) == 0
+    with serving(tmp_path, device / "svfit", "serve", bundle) as url:
+        body = json.dumps({"adapter": ["returns", "alpha"], "text": ["it arrived broken", "the pump"]}).encode()
+        with urllib.request.urlopen(f"{url}/v1/predict", data=body, timeout=30) as reply:  # noqa: S310
+            results = json.load(reply)["results"]
     assert [result["adapter"] for result in results] == ["returns@1", "alpha@1"]
     assert results[0]["label"] in ("broken", "late")
 
