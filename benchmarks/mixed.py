@@ -21,6 +21,7 @@ from serve.bundle import Bundle
 from serve.engine import Engine
 from serve.files import write_json
 from serve.machine import describe
+from serve.settings import Settings
 from serve.tokenize import TextTokenizer
 
 ADAPTERS = 32
@@ -42,7 +43,7 @@ def main() -> None:
     tokens = [tokenizer.encode(text) for text in sorted(texts(ADAPTERS), key=len)]
     rows = []
     for threads in (1, 2):
-        engine = Engine(bundle, tokenizer, options.variant, threads=threads)
+        engine = Engine(bundle, tokenizer, options.variant, Settings(threads))
         for batch in (8, 16, 32):
             part, one = tokens[:batch], [adapters[0]] * batch
             taken = turns(

@@ -17,7 +17,8 @@ from onnx.external_data_helper import load_external_data_for_tensor
 from serve.adapters.adapter import LoadedAdapter, read_adapter
 from serve.bundle import Bundle
 from serve.promotion.fold import StoredWeights, fold_weights
-from serve.session import load, quiet_options
+from serve.session import load, session_options
+from serve.settings import Settings
 from serve.tokenize import TextTokenizer
 
 
@@ -31,7 +32,7 @@ class MergedModels:
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "model.onnx"
                 onnx.save(merged(bundle, read_adapter(files, bundle.manifest)), str(path))
-                self._sessions[f"task-{number}"] = load(path, quiet_options(threads))
+                self._sessions[f"task-{number}"] = load(path, session_options(Settings(threads)))
         self.tasks = list(self._sessions)
 
     def split(self, texts: Sequence[str], tasks: Sequence[str]) -> list[NDArray[np.float32]]:

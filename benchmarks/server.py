@@ -32,7 +32,8 @@ from serve.bundle import Bundle
 from serve.files import write_json
 from serve.machine import describe
 from serve.session import load as open_session
-from serve.session import quiet_options
+from serve.session import session_options
+from serve.settings import SINGLE
 from serve.tokenize import TextTokenizer
 
 ROWS, WORKERS = 16, 2
@@ -47,8 +48,8 @@ class Bare:
         assert swap is not None  # noqa: S101  (main refused a merged bundle)
         adapter = read_adapter(bundle.path / "adapters" / name, bundle.manifest)
         head = swap.head(adapter.head)
-        self._backbone = open_session(bundle.path / bundle.manifest.variant(variant).file, quiet_options(1))
-        self._head = open_session(bundle.path / head.file, quiet_options(1))
+        self._backbone = open_session(bundle.path / bundle.manifest.variant(variant).file, session_options(SINGLE))
+        self._head = open_session(bundle.path / head.file, session_options(SINGLE))
         tokenizer = TextTokenizer(bundle)
         self._feeds = [tokenizer(batch) | {swap.sigma: adapter.reference} for batch in batches]
         self._outputs, self._weights, self._inputs = list(swap.outputs), dict(adapter.weights), head.inputs

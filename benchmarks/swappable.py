@@ -28,6 +28,7 @@ from serve.engine import Engine, MergedEngine
 from serve.files import write_json
 from serve.machine import describe
 from serve.promotion.promoted import PromotedSession
+from serve.settings import Settings
 from serve.tokenize import TextTokenizer
 
 HERE = Path(__file__).parent
@@ -63,8 +64,8 @@ def times(first: Path, merged: Path) -> list[dict[str, Any]]:
     rows = []
     for variant in ("fp32", "int8"):
         for threads in (1,):  # pools of several sessions would spin against each other
-            engine = Engine(bundle, tokenizer, variant, threads=threads)
-            alone = MergedEngine(plain, tokenizer, variant, threads=threads)
+            engine = Engine(bundle, tokenizer, variant, Settings(threads))
+            alone = MergedEngine(plain, tokenizer, variant, Settings(threads))
             for batch in (1, 16):
                 tokens = [tokenizer.encode(text)] * batch
                 one: list[LoadedAdapter] = [adapters[0]] * batch
@@ -76,7 +77,7 @@ def times(first: Path, merged: Path) -> list[dict[str, Any]]:
                     "mixed": lambda engine=engine, tokens=tokens, mixed=mixed: engine.run(tokens, mixed),
                 }
                 if variant == "fp32":
-                    promoted = PromotedSession(bundle, adapters[0].sigma, threads=threads)
+                    promoted = PromotedSession(bundle, adapters[0].sigma, Settings(threads))
                     works["promoted"] = lambda engine=engine, tokens=tokens, one=one, promoted=promoted: engine.run(
                         tokens, one, promoted.run
                     )

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from serve.errors import InputError
-from serve.session import load, quiet_options
+from serve.session import load, session_options
+from serve.settings import Settings
 
 BATCH = 16
 Feeds = Mapping[str, npt.NDArray[np.int64]]
@@ -38,7 +39,7 @@ def measure(
     """
     if not files or repeats < 1 or threads < 1:
         raise InputError("measure: needs at least one graph, one repeat and one thread")
-    sessions = {name: load(path, quiet_options(threads)) for name, path in files.items()}
+    sessions = {name: load(path, session_options(Settings(threads))) for name, path in files.items()}
     alone = _rounds(sessions, single, repeats, warm_up)
     together = _rounds(sessions, batch, repeats // 5 + 1, warm_up)
     rows = len(next(iter(batch.values())))

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serve.errors import GateError, InputError
-from serve.session import load, quiet_options
+from serve.session import load, session_options
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -57,7 +57,7 @@ def check_parity(
     """
     import torch
 
-    session = load(graph, quiet_options()) if isinstance(graph, Path) else graph
+    session = load(graph, session_options()) if isinstance(graph, Path) else graph
     names = [entry.name for entry in session.get_outputs()]
     rows: list[ParityRow] = []
     for batch in batches:

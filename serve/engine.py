@@ -21,9 +21,10 @@ from serve.session import (
     check_outputs,
     load,
     open_session,
-    quiet_options,
     run_graph,
+    session_options,
 )
+from serve.settings import SINGLE, USUAL, Settings
 from serve.swap import CLASSES, HeadSpec, SwapSpec
 from serve.tokenize import TextTokenizer, Tokens
 
@@ -44,9 +45,9 @@ class Engine:
     """A variant of a swappable bundle, loaded. Safe to run from many threads at once."""
 
     def __init__(
-        self, bundle: Bundle, tokenizer: TextTokenizer, variant: str | None = None, *, threads: int | None = None
+        self, bundle: Bundle, tokenizer: TextTokenizer, variant: str | None = None, settings: Settings = USUAL
     ) -> None:
-        """Load the backbone (`threads` None: onnxruntime's choice) and the heads (one thread each: they are small).
+        """Load the backbone, by these settings, and the heads (one thread each: they are small).
 
         Raises InputError where a graph can't be loaded, or isn't what the manifest says.
         """
@@ -57,7 +58,7 @@ class Engine:
         self._pad = tokenizer.pad
         self._path = bundle.file(manifest.variant(variant).file)
         self._outputs = list(manifest.swap.outputs)
-        self._backbone = _load_backbone(self._path, manifest.input, manifest.swap, threads)
+        self._backbone = _load_backbone(self._path, manifest.input, manifest.swap, settings)
         self._heads = {spec.name: _Head(bundle.file(spec.file), spec) for spec in manifest.swap.heads}
 
     def run(
@@ -112,10 +113,10 @@ class MergedEngine:
     """A merged bundle's variant with the face of an Engine: the one adapter is in the graph already."""
 
     def __init__(
-        self, bundle: Bundle, tokenizer: TextTokenizer, variant: str | None = None, *, threads: int | None = None
+        self, bundle: Bundle, tokenizer: TextTokenizer, variant: str | None = None, settings: Settings = USUAL
     ) -> None:
         self._pad = tokenizer.pad
-        self._session: GraphSession = open_session(bundle, variant, threads=threads)
+        self._session: GraphSession = open_session(bundle, variant, settings)
 
     def run(
         self, tokens: Sequence[Tokens], adapters: Sequence[LoadedAdapter], backbone: Backbone | None = None
@@ -139,7 +140,7 @@ class AdapterSession:
 
 
 def open_default(
-    bundle: Bundle, tokenizer: TextTokenizer, variant: str | None = None, *, threads: int | None = None
+    bundle: Bundle, tokenizer: TextTokenizer, variant: str | None = None, settings: Settings = USUAL
 ) -> tuple[Session, int]:
     """A bundle's own adapter as sealed, ready to answer, and the tokens it takes: of a swappable bundle the first one.
 
@@ -147,10 +148,10 @@ def open_default(
     """
     manifest = bundle.manifest
     if manifest.swap is None:
-        return open_session(bundle, variant, threads=threads), manifest.input.max_length
+        return open_session(bundle, variant, settings), manifest.input.max_length
     name = manifest.swap.adapters[0]
     adapter = read_adapter(bundle.path / "adapters" / name, manifest, named=f"bundle {bundle.path}: adapter {name}")
-    session = AdapterSession(Engine(bundle, tokenizer, variant, threads=threads), adapter, name)
+    session = AdapterSession(Engine(bundle, tokenizer, variant, settings), adapter, name)
     return session, min(adapter.max_length or manifest.input.max_length, manifest.input.max_length)
 
 
@@ -163,7 +164,7 @@ class _Head:
     """One head's graph; adapters hand in their weights with each run."""
 
     def __init__(self, path: Path, spec: HeadSpec) -> None:
-        self._session = load(path, quiet_options(1))
+        self._session = load(path, session_options(SINGLE))
         self._path, self._inputs, self._outputs = path, spec.inputs, [spec.output]
         entries = (*self._session.get_inputs(), *self._session.get_overridable_initializers())
         have = {entry.name: entry for entry in entries}
@@ -197,8 +198,8 @@ class _Head:
         return logits
 
 
-def _load_backbone(path: Path, inputs: InputSpec, swap: SwapSpec, threads: int | None) -> Any:
-    session = load(path, quiet_options(threads))
+def _load_backbone(path: Path, inputs: InputSpec, swap: SwapSpec, settings: Settings) -> Any:
+    session = load(path, session_options(settings))
     check_inputs(session, path, inputs)
     check_outputs(session, path, swap.outputs)
     for entry in session.get_overridable_initializers():

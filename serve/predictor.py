@@ -13,6 +13,7 @@ from serve.batching.queueing import alike
 from serve.bundle import Bundle
 from serve.engine import open_default
 from serve.errors import UsageError
+from serve.settings import Settings
 from serve.tokenize import Row, TextTokenizer
 
 __all__ = ["MAX_TEXT", "Prediction", "Predictor", "softmax"]
@@ -27,7 +28,9 @@ class Predictor:
         self.variant = self.bundle.manifest.variant(variant)
         self.labels = self.bundle.manifest.labels
         self._tokenizer = TextTokenizer(self.bundle)
-        self._session, self._max_length = open_default(self.bundle, self._tokenizer, self.variant.name, threads=threads)
+        self._session, self._max_length = open_default(
+            self.bundle, self._tokenizer, self.variant.name, Settings(threads)
+        )
 
     def predict(self, rows: Sequence[Row], batch_size: int = 16) -> list[Prediction]:
         """Answers in the order of the rows, none for none. Raises as `logits` does."""

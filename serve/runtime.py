@@ -20,6 +20,7 @@ from serve.engine import Answering, Backbone, Engine, MergedEngine, not_finite
 from serve.errors import InputError, UsageError
 from serve.machine import give_back_memory
 from serve.promotion.promote import Policy, Promoter
+from serve.settings import Settings
 from serve.tokenize import Row, TextTokenizer, Tokens
 
 Logits = NDArray[np.float32]
@@ -55,11 +56,11 @@ class Runtime(Shelf):
             raise UsageError(f"adapters_mb must be at least 0 (got {adapters_mb})")
         opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
         self.variant = opened.manifest.variant(variant)
-        name = self.variant.name
+        name, settings = self.variant.name, Settings(threads)
         self._tokenizer = TextTokenizer(opened)
         load = MergedEngine if opened.manifest.swap is None else Engine
-        self._engine: Answering = load(opened, self._tokenizer, name, threads=threads)
-        promoter = Promoter(opened, name, policy=promote, budget_mb=promote_mb, threads=threads)
+        self._engine: Answering = load(opened, self._tokenizer, name, settings)
+        promoter = Promoter(opened, name, policy=promote, budget_mb=promote_mb, settings=settings)
         super().__init__(opened, None if state is None else Path(state), adapters_mb, promoter)
         self._lock = threading.Lock()
         self._swaps, self._last = 0, frozenset[int]()

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from serve.bundle import Bundle
-from serve.errors import InputError, UsageError
+from serve.errors import InputError
 from serve.manifest import InputSpec, OutputSpec
+from serve.settings import USUAL, Settings
 
 QUIET = 3  # onnxruntime's severity "error"; its warnings are about graphs, not for people
 Feeds = Mapping[str, npt.NDArray[np.int64]]
@@ -29,12 +30,12 @@ class GraphSession:
     Libraries of custom operators are never registered, so a graph that needs one is refused at loading.
     """
 
-    def __init__(self, path: Path, inputs: InputSpec, output: OutputSpec, *, threads: int | None = None) -> None:
-        """Load a model file. `threads` None leaves the number to onnxruntime.
+    def __init__(self, path: Path, inputs: InputSpec, output: OutputSpec, settings: Settings = USUAL) -> None:
+        """Load a model file.
 
         Raises InputError where onnxruntime can't load it, or its inputs and outputs aren't the manifest's.
         """
-        session = load(path, quiet_options(threads))
+        session = load(path, session_options(settings))
         check_inputs(session, path, inputs)
         check_outputs(session, path, (output.name,))
         self._session, self._output, self._path = session, output, path
@@ -54,23 +55,27 @@ class GraphSession:
         return logits
 
 
-def open_session(bundle: Bundle, variant: str | None = None, *, threads: int | None = None) -> GraphSession:
+def open_session(bundle: Bundle, variant: str | None = None, settings: Settings = USUAL) -> GraphSession:
     """Load a variant of a merged bundle; None is its default. Raises InputError, also for an unknown variant."""
     manifest = bundle.manifest
     path = bundle.file(manifest.variant(variant).file)
-    return GraphSession(path, manifest.input, manifest.output, threads=threads)
+    return GraphSession(path, manifest.input, manifest.output, settings)
 
 
-def quiet_options(threads: int | None = None) -> Any:
-    """onnxruntime's SessionOptions as all sessions here have them. Raises UsageError for threads < 1."""
+def session_options(settings: Settings = USUAL) -> Any:
+    """onnxruntime's SessionOptions as all sessions here have them: quiet, and told what `settings` say."""
     import onnxruntime  # here, as its import takes its time
 
-    if threads is not None and threads < 1:
-        raise UsageError(f"threads must be at least 1 (got {threads})")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = QUIET
-    if threads is not None:
-        options.intra_op_num_threads = threads
+    if settings.threads is not None:
+        options.intra_op_num_threads = settings.threads
+    options.enable_cpu_mem_arena = settings.arena
+    options.enable_mem_pattern = settings.mem_pattern
+    if not settings.spinning:
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if not settings.prepacking:
+        options.add_session_config_entry("session.disable_prepacking", "1")
     return options
 
 

@@ -16,6 +16,7 @@ from serve.errors import GateError
 from serve.machine import instruction_sets
 from serve.manifest import Manifest, Variant
 from serve.samples import Samples, read_samples, sample_outputs
+from serve.settings import Settings
 from serve.tokenize import TextTokenizer
 
 MIN_AGREEMENT = 0.9  # of int8 samples whose label must agree where the instruction sets differ
@@ -85,7 +86,7 @@ def verify(bundle: Bundle | Path | str, *, threads: int | None = None) -> Verify
         read_adapter(bundle.path / "adapters" / adapter, bundle.manifest, named=f"{bundle.path}: adapter {adapter}")
     checks = []
     for variant in bundle.manifest.variants:
-        session, max_length = open_default(bundle, tokenizer, variant.name, threads=threads)
+        session, max_length = open_default(bundle, tokenizer, variant.name, Settings(threads))
         now = sample_outputs(session, tokenizer, samples.rows, max_length)
         checks.append(_compare(bundle.manifest, variant, samples, now))
     return VerifyResult(str(bundle.path), len(bundle.manifest.files), tuple(checks), adapters)

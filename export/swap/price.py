@@ -13,7 +13,8 @@ import numpy.typing as npt
 from export.swap.build import BACKBONE_FILE, SwapFiles
 from export.swap.cut import HEAD_FILE
 from export.swap.inject import SIGMA
-from serve.session import load, quiet_options
+from serve.session import load, session_options
+from serve.settings import Settings
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 WARM_UP = 3
@@ -35,7 +36,7 @@ def price(
     default. Every repeat runs both graphs, so that a slow moment of the machine meets both.
     """
     plain, backbone, head = (
-        load(path, quiet_options(threads)) for path in (merged, folder / BACKBONE_FILE, folder / HEAD_FILE)
+        load(path, session_options(Settings(threads))) for path in (merged, folder / BACKBONE_FILE, folder / HEAD_FILE)
     )
     outputs = list(files.outputs)
     sigma = np.full((1, files.width), 0.01, dtype=np.float32)

@@ -8,7 +8,7 @@ from pathlib import Path
 from export.quiet import quiet
 from serve.errors import InputError
 from serve.files import write_bytes
-from serve.session import load, quiet_options
+from serve.session import load, session_options
 
 OPERATORS = "required_operators.config"
 
@@ -27,7 +27,7 @@ def write_ort(source: Path, out: Path) -> int:
         raise InputError(f"{source}: has more than 2 GB of weights; onnxruntime's format holds up to 2 GB")
     with tempfile.TemporaryDirectory() as folder:
         made, config = Path(folder) / "model.ort", Path(folder) / OPERATORS
-        options = quiet_options()
+        options = session_options()
         options.optimized_model_filepath = str(made)
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
         options.add_session_config_entry("session.save_model_format", "ORT")

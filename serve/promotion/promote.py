@@ -21,6 +21,7 @@ from serve.errors import ClosingError, Conflict, UsageError
 from serve.promotion.earning import BEATS, Earning
 from serve.promotion.promoted import PromotedSession, session_bytes
 from serve.promotion.traffic import Decaying
+from serve.settings import USUAL, Settings
 
 VERSION_ROWS = 64.0  # rows of another version of a promoted name before it takes the place of the promoted one
 PROMOTABLE = "fp32"
@@ -78,13 +79,13 @@ class Promoter:
         *,
         policy: Policy = "never",
         budget_mb: float = 512.0,
-        threads: int | None = None,
+        settings: Settings = USUAL,
         on_event: Callable[[Event], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`budget_mb` MiB for all sessions together, each counted as `serve.promotion.promoted.session_bytes`.
 
-        `threads` as the backbone's; `on_event` is called in the background thread, or in the thread that demotes.
+        `settings` as the backbone's; `on_event` is called in the background thread, or in the thread that demotes.
         A build that fails is logged too.
 
         Raises UsageError where the policy can't be followed: another precision than fp32, a merged bundle, a budget
@@ -95,7 +96,7 @@ class Promoter:
         if isinstance(policy, str) and policy not in ("never", "auto"):
             raise UsageError(f'promote must be "never", "auto" or a list of adapters (got {policy!r})')
         self._bundle, self._variant = bundle, bundle.manifest.variant(variant)
-        self._budget_mb, self._threads, self._on_event, self._clock = budget_mb, threads, on_event, clock
+        self._budget_mb, self._settings, self._on_event, self._clock = budget_mb, settings, on_event, clock
         self._rules = Earning(policy == "auto", () if isinstance(policy, str) else policy)
         self._failed: dict[str, Sigma] = {}
         self._pending: dict[str, Sigma] = {}
@@ -310,7 +311,7 @@ class Promoter:
     def _build(self, name: str, sigma: Sigma) -> None:
         began = time.perf_counter()
         try:
-            run, reason = PromotedSession(self._bundle, sigma, threads=self._threads).run, ""
+            run, reason = PromotedSession(self._bundle, sigma, self._settings).run, ""
         except Exception as error:  # whatever it is, the swappable graph goes on answering
             run, reason = None, str(error).strip().partition("\n")[0] or type(error).__name__
         seconds = time.perf_counter() - began

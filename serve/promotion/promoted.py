@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,8 @@ import numpy.typing as npt
 from serve.bundle import Bundle
 from serve.errors import InputError
 from serve.promotion.fold import StoredWeights, fold_weights, folded_bytes
-from serve.session import check_inputs, check_outputs, load, quiet_options, run_graph
+from serve.session import check_inputs, check_outputs, load, run_graph, session_options
+from serve.settings import USUAL, Settings
 
 PROBE = 4  # tokens of the row that a new session is tried with
 
@@ -23,7 +25,7 @@ class PromotedSession:
     It shares nothing that changes with any other session; what isn't folded is mapped from the weights file.
     """
 
-    def __init__(self, bundle: Bundle, sigma: npt.NDArray[np.float32], *, threads: int | None = None) -> None:
+    def __init__(self, bundle: Bundle, sigma: npt.NDArray[np.float32], settings: Settings = USUAL) -> None:
         """Fold `sigma` float32 (R,) and load the graph; a row of padding is tried at once.
 
         While it is built it takes the memory of its weights twice: onnxruntime makes a copy of its own.
@@ -36,8 +38,8 @@ class PromotedSession:
         self._outputs = list(manifest.swap.outputs)
         with StoredWeights(bundle.file(manifest.swap.weights)) as weights:
             arrays = fold_weights(manifest.swap, weights, sigma)
-        options = quiet_options(threads)
-        options.enable_cpu_mem_arena = False  # else each session keeps the working memory of its largest batch
+        # with an arena each session would keep the working memory of its largest batch
+        options = session_options(dataclasses.replace(settings, arena=False))
         self._session = _load_with(arrays, self._path, options)
         check_inputs(self._session, self._path, manifest.input)
         check_outputs(self._session, self._path, manifest.swap.outputs)

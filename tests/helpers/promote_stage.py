@@ -14,6 +14,7 @@ from serve.bundle import Bundle
 from serve.engine import Engine
 from serve.promotion.promote import Event, Promoter
 from serve.promotion.promoted import session_bytes
+from serve.settings import SINGLE
 from serve.tokenize import TextTokenizer
 
 TEXTS = ["the pump is leaking again", "fan noisy", "", "pump pump pump"]
@@ -35,7 +36,7 @@ class Stage:
         self.bundle = Bundle.open(make_swap_bundle(folder / "bundle"))
         self.tokenizer = TextTokenizer(self.bundle)
         self.tokens = [self.tokenizer.encode(text) for text in TEXTS]
-        self.engine = Engine(self.bundle, self.tokenizer, threads=1)
+        self.engine = Engine(self.bundle, self.tokenizer, settings=SINGLE)
         self.folders = [make_adapter(folder / f"adapter{seed}", seed) for seed in range(6)]
         self.adapters = [self.load(seed) for seed in range(6)]
         self.opened: list[Promoter] = []
@@ -50,7 +51,7 @@ class Stage:
             self.bundle,
             policy=policy,
             budget_mb=slots * session_bytes(self.bundle) / 2**20,
-            threads=1,
+            settings=SINGLE,
             on_event=self.events.append,
             clock=self.clock,
             **options,

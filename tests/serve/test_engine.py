@@ -16,6 +16,7 @@ from serve.adapters.adapter import LoadedAdapter, read_adapter
 from serve.bundle import Bundle
 from serve.engine import Arrays, Engine, MergedEngine
 from serve.errors import InputError, UsageError
+from serve.settings import SINGLE, Settings
 from serve.tokenize import TextTokenizer, Tokens
 
 Row = NDArray[np.float32]
@@ -33,7 +34,7 @@ def tokenizer(bundle: Bundle) -> TextTokenizer:
 
 @pytest.fixture(scope="module")
 def engine(bundle: Bundle, tokenizer: TextTokenizer) -> Engine:
-    return Engine(bundle, tokenizer, threads=1)
+    return Engine(bundle, tokenizer, settings=SINGLE)
 
 
 @pytest.fixture(scope="module")
@@ -132,14 +133,14 @@ def test_every_variant_loads_and_answers_by_its_adapter(
     bundle: Bundle, tokenizer: TextTokenizer, adapters: list[LoadedAdapter]
 ) -> None:
     tokens = tokenizer.encode("the pump is leaking")
-    (row,) = Engine(bundle, tokenizer, "int8", threads=1).run([tokens], [adapters[4]])
+    (row,) = Engine(bundle, tokenizer, "int8", SINGLE).run([tokens], [adapters[4]])
     np.testing.assert_allclose(row, expected(tokens, 4, 3), atol=1e-4)
 
 
 def test_a_merged_bundle_runs_behind_the_same_face(tmp_path: Path, adapters: list[LoadedAdapter]) -> None:
     merged = Bundle.open(make_bundle(tmp_path / "bundle"))
     tokenizer = TextTokenizer(merged)
-    engine = MergedEngine(merged, tokenizer, threads=1)
+    engine = MergedEngine(merged, tokenizer, settings=SINGLE)
     rows = engine.run([tokenizer.encode("the pump"), tokenizer.encode("fan")], [adapters[0]] * 2)
     assert [row.shape for row in rows] == [(3,), (3,)]
     assert engine.run([], []) == []
@@ -149,7 +150,7 @@ def test_a_merged_bundle_runs_behind_the_same_face(tmp_path: Path, adapters: lis
 
 def test_senseless_threads_are_a_usage_error(bundle: Bundle, tokenizer: TextTokenizer) -> None:
     with pytest.raises(UsageError, match="threads must be at least 1"):
-        Engine(bundle, tokenizer, threads=0)
+        Engine(bundle, tokenizer, settings=Settings(0))
 
 
 @pytest.mark.parametrize("kind", ["missing", "width", "type", "default"])

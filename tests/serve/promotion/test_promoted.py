@@ -16,6 +16,7 @@ from serve.adapters.adapter import read_adapter
 from serve.bundle import Bundle
 from serve.errors import InputError
 from serve.promotion.promoted import PromotedSession, session_bytes
+from serve.settings import SINGLE
 
 
 def test_a_promoted_adapter_answers_as_the_swappable_graph_and_as_numpy(stage: Stage) -> None:
@@ -32,11 +33,11 @@ def test_a_promoted_adapter_answers_as_the_swappable_graph_and_as_numpy(stage: S
 
 def test_sessions_share_nothing_with_what_they_were_built_from(stage: Stage) -> None:
     sigma = stage.adapters[1].sigma.copy()
-    session = PromotedSession(stage.bundle, sigma, threads=1)
+    session = PromotedSession(stage.bundle, sigma, SINGLE)
     feeds = stage.tokenizer(TEXTS)
     before = session.run(feeds)["pooled"]
     sigma[:] = 7
-    PromotedSession(stage.bundle, stage.adapters[2].sigma, threads=1)
+    PromotedSession(stage.bundle, stage.adapters[2].sigma, SINGLE)
     gc.collect()  # the folded arrays are gone
     np.testing.assert_array_equal(session.run(feeds)["pooled"], before)
 
@@ -44,7 +45,7 @@ def test_sessions_share_nothing_with_what_they_were_built_from(stage: Stage) -> 
 def test_a_session_is_counted_with_its_graph_and_keeps_no_working_memory(stage: Stage) -> None:
     graph = (stage.bundle.path / "fold.onnx").stat().st_size
     assert session_bytes(stage.bundle) == 4 * (16 * 16 + 16 * 32) + graph
-    session = PromotedSession(stage.bundle, stage.adapters[0].sigma, threads=1)
+    session = PromotedSession(stage.bundle, stage.adapters[0].sigma, SINGLE)
     assert not session._session.get_session_options().enable_cpu_mem_arena
 
 
@@ -70,7 +71,7 @@ def test_a_fold_s_graph_that_is_not_the_manifest_s_is_refused(tmp_path: Path, ch
     bundle = Bundle.open(path)
     adapter = read_adapter(path / "adapters" / "alpha", bundle.manifest)
     with pytest.raises(InputError, match=rf"fold\.onnx: .*{told}") as caught:
-        PromotedSession(bundle, adapter.sigma, threads=1)
+        PromotedSession(bundle, adapter.sigma, SINGLE)
     assert "\n" not in str(caught.value)
 
 
