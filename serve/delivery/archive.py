@@ -196,19 +196,17 @@ def _bring(name: str, file: FileEntry, fresh: Path, have: Have | None, named: st
         raise InputError(f"{named}: leaves out {name}, and {source}, which should be it, was changed")
 
 
-def _check_alike(names: Iterable[str], named: str) -> None:
+def _check_alike(names: Collection[str], named: str) -> None:
     """Refuse names that some systems take for one another, or that need one name as a file and as a folder."""
-    folded: dict[str, str] = {}
+    folded = {own: own for own in (MANIFEST, SIGNATURE)}
     for name in sorted(names):
         other = folded.setdefault(_folded(name), name)
         if other is not name:
             raise InputError(f"{named}: {other!r} and {name!r} are one name on some systems")
     for name in names:
-        for parent in PurePosixPath(_folded(name)).parents:
-            if str(parent) in folded or str(parent) == MANIFEST:
-                raise InputError(f"{named}: {name!r} is inside {str(parent)!r}, which is a file")
-    if clash := next((folded[name] for name in (MANIFEST, SIGNATURE) if name in folded), None):
-        raise InputError(f"{named}: {clash!r} and a file of svfit's own are one name on some systems")
+        for parent in map(str, PurePosixPath(_folded(name)).parents):
+            if parent in folded:
+                raise InputError(f"{named}: {name!r} is inside {folded[parent]!r}, which is a file")
 
 
 def _folded(name: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import os
 from collections.abc import Iterable
@@ -131,7 +130,7 @@ def _parsed(line: str, where: str) -> PublicKey:
         raise InputError(f"{where}: begins with {kind[:40]!r}; a public key is a line: {KIND} BASE64 comment")
     try:
         raw = base64.b64decode(text, validate=True)
-    except binascii.Error:
+    except ValueError:  # binascii.Error is one
         raw = b""
     if len(raw) != KEY_BYTES or base64.b64encode(raw).decode() != text:
         raise InputError(f"{where}: {text[:60]!r} is not the base64 of an ed25519 key, {KEY_BYTES} bytes")

@@ -191,10 +191,10 @@ class ZipReader:
             yield data
 
     def _inflated(self, entry: Entry, unpacker: zlib._Decompress, where: str) -> Iterator[bytes]:
-        left, data = entry.packed, b""
+        left, data, block = entry.packed, b"", b""
         try:
-            while not unpacker.eof and (left or data):
-                if not data:
+            while not unpacker.eof and (left or data or block):  # all may be taken and some of it not given yet
+                if not data and left:
                     data = self._take(min(BLOCK, left))
                     left -= len(data)
                 block = unpacker.decompress(data, BLOCK)

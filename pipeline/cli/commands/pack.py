@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from pipeline.cli.output import common_options, emit, progress_console
+from pipeline.cli.summary import size
 
 
 @click.command()
@@ -50,4 +51,4 @@ def pack(bundle: Path, out: Path | None, key: Path | None, as_json: bool, quiet:
 
 def _show(document: dict[str, Any]) -> None:
     signed = "not signed" if document["signed_by"] is None else f"signed by key {document['signed_by']}"
-    click.echo(f"{document['archive']}: {document['files']} files in {document['bytes'] / 1e6:.1f} MB, {signed}")
+    click.echo(f"{document['archive']}: {document['files']} files in {size(document['bytes'])}, {signed}")

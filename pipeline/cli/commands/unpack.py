@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from pipeline.cli.output import common_options, emit, progress_console
+from pipeline.cli.summary import size
 from pipeline.cli.trust import trust_option
 
 
@@ -55,4 +56,4 @@ def _show(document: dict[str, Any]) -> None:
     signed = "not signed" if key is None else f"signed by key {key}"
     if key is not None and not document["trusted"]:
         signed = f"says that key {key} signed it (not checked: no --trust)"
-    click.echo(f"{document['bundle']}: {document['files']} files, {document['bytes'] / 1e6:.1f} MB, {signed}")
+    click.echo(f"{document['bundle']}: {document['files']} files, {size(document['bytes'])}, {signed}")
