@@ -22,6 +22,7 @@ from serve.files import atomic_dir, write_bytes
 from serve.machine import cpu_model, instruction_sets
 from serve.manifest import BaseSpec, Created, FileEntry, InputSpec, Manifest, MeasuredOn, OutputSpec, Task, Variant
 from serve.samples import sample_outputs
+from serve.settings import SINGLE
 from serve.swap import SwapSpec
 from serve.tokenize import Row, TextTokenizer
 
@@ -36,7 +37,8 @@ PACKAGES = ("numpy", "onnx", "onnxruntime", "svfit", "tokenizers", "torch", "tra
 class VariantFiles:
     """A graph for the bundle: `file` (named model.onnx if weights lie beside it in model.onnx.data), and its numbers.
 
-    The variant named "fp32" becomes model.onnx, any other variants/<name>/model.onnx.
+    The variant named "fp32" becomes model.onnx, any other variants/<name>/model.onnx, or model.ort if `file` ends so.
+    `beside` are files that come along in its folder.
     """
 
     name: str
@@ -45,11 +47,20 @@ class VariantFiles:
     parity: Mapping[str, Any] = field(default_factory=dict)
     latency: Mapping[str, Any] = field(default_factory=dict)
     kept_fp32: Sequence[str] = ()
+    precision: str = ""
+    """Empty: fp32 of the variant named so, int8 of any other."""
+    beside: Sequence[Path] = ()
 
     @property
     def place(self) -> str:
         """The file's path inside the bundle."""
-        return "model.onnx" if self.name == "fp32" else f"variants/{self.name}/model.onnx"
+        suffix = ".ort" if self.file.suffix == ".ort" else ".onnx"
+        return "model.onnx" if self.name == "fp32" else f"variants/{self.name}/model{suffix}"
+
+    @property
+    def exact(self) -> str:
+        """Its precision, known or by its name."""
+        return self.precision or ("fp32" if self.name == "fp32" else "int8")
 
 
 def write_bundle(
@@ -91,7 +102,10 @@ def write_bundle(
     with atomic_dir(folder) as fresh:
         for variant in variants:
             for part in _parts(variant.file):
-                _copy(part, (fresh / variant.place).with_name(part.name.replace(variant.file.name, "model.onnx", 1)))
+                place = fresh / variant.place
+                _copy(part, place.with_name(part.name.replace(variant.file.name, place.name, 1)))
+            for file in variant.beside:
+                _copy(file, (fresh / variant.place).with_name(file.name))
         _copy(tokenizer_json, fresh / TOKENIZER)
         for file in shared:
             _copy(file, fresh / file.name)
@@ -131,11 +145,11 @@ def _samples(folder: Path, manifest: Manifest, rows: Sequence[Row]) -> bytes:
     outputs: dict[str, Any] = {}
     tolerance: dict[str, float] = {}
     for variant in manifest.variants:
-        session, length = open_default(draft, tokenizer, variant.name, threads=1)
+        session, length = open_default(draft, tokenizer, variant.name, SINGLE)
         logits = sample_outputs(session, tokenizer, rows, length)
         outputs[variant.name] = logits.tolist()
         largest = max(1.0, float(np.abs(logits).max()))
-        tolerance[variant.name] = round(largest * (FP32_TOLERANCE if variant.name == "fp32" else INT8_SHARE), 6)
+        tolerance[variant.name] = round(largest * (FP32_TOLERANCE if variant.precision == "fp32" else INT8_SHARE), 6)
     listed = [[row] if isinstance(row, str) else list(row) for row in rows]
     value = {"rows": listed, "outputs": outputs, "tolerance": tolerance}
     text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
@@ -152,7 +166,7 @@ def _variant(variant: VariantFiles, default: str) -> Variant:
     return Variant(
         name=variant.name,
         file=variant.place,
-        precision="fp32" if variant.name == "fp32" else "int8",
+        precision=variant.exact,
         default=variant.name == default,
         bytes=sum(part.stat().st_size for part in _parts(variant.file)),
         metrics=dict(variant.metrics),

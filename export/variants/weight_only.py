@@ -37,8 +37,8 @@ def write_weight_only(
     """Write `model` with `bits` (4 or 8) a weight in its products (MatMulNBits) to `out`, atomically; gives its bytes.
 
     Each `block` weights of a column share a scale. Tables (Gather) become int8 as in the int8 variant: a table in
-    4 bits costs accuracy for little. A Gemm stays as it is, as MatMulNBits takes no other product, and so do nodes
-    named in `keep`. Raises InputError where no product is left, and for more than 2 GB of weights.
+    4 bits costs accuracy for little. Nodes named in `keep` stay as they are. Raises InputError where no product is
+    left, and for more than 2 GB of weights.
     """
     import onnx
 
@@ -48,8 +48,11 @@ def write_weight_only(
 
     types = {node.name: node.op_type for node in model.graph.node}
     named = layers(model)
-    products = [name for name in named if types[name] == "MatMul" and name not in set(keep)]
-    tables = [name for name in named if types[name] == "Gather" and name not in set(keep)]
+    wanted = [name for name in named if name not in set(keep)]
+    products = [name for name in wanted if types[name] == "MatMul"]
+    tables = [name for name in wanted if types[name] == "Gather"]
+    if tables:  # writing them in int8 turns each Gemm into a MatMul of this name
+        products += [f"{name}_MatMul" for name in wanted if types[name] == "Gemm"]
     if not products:
         raise InputError(f"w{bits}: no product is left to quantize; the graph has none, or all are kept in fp32")
     with tempfile.TemporaryDirectory() as folder:
@@ -67,8 +70,7 @@ def write_weight_only(
                 op_types_to_quantize=("MatMul",),
                 bits=bits,
             )
-            quantizer = MatMulNBitsQuantizer(
-                copy, nodes_to_exclude=[name for name in types if name not in products], algo_config=config
-            )
+            others = [node.name for node in copy.graph.node if node.name not in products]
+            quantizer = MatMulNBitsQuantizer(copy, nodes_to_exclude=others, algo_config=config)
             quantizer.process()
     return save(quantizer.model.model, out)

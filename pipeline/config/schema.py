@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, StringConstraints
 from pydantic.fields import FieldInfo
 
+from export.variants.kinds import MADE
+
 Text = Annotated[str, StringConstraints(min_length=1)]
 Rank = int | float | str
 
@@ -64,6 +66,20 @@ def _names(value: Any, problem: str) -> Any:
 
 def _runs(value: Any) -> Any:
     return value if value == [] else _names(value, "must be a list of run folders")
+
+
+def _variants(value: Any) -> Any:
+    if value == "all":
+        return list(MADE)
+    _names(value, 'must be "all" or a list of variants')
+    unknown = [name for name in value if name not in MADE]
+    if unknown:
+        raise ValueError(f"no variant {unknown[0]!r}; there are: {', '.join(MADE)}")
+    return [name for name in MADE if name in value]
+
+
+def _keep(value: Any) -> Any:
+    return value if value in ("best", "all") else _variants(value)
 
 
 class Section(BaseModel):
@@ -215,10 +231,16 @@ class ExportSection(Section):
 
 
 class QuantizeSection(Section):
-    """The int8 variant."""
+    """int8 and other variants of the graph."""
 
-    enabled: bool = Field(default=True, description="make it")
-    max_drop: float = Field(default=0.5, ge=0, le=100, description="points of the metric it may lose on validation")
+    enabled: bool = Field(default=True, description="make them")
+    variants: Annotated[list[str], PlainValidator(_variants)] = Field(
+        default=["int8"], description=f'"all", or a list of {", ".join(MADE)}'
+    )
+    keep: Annotated[list[str] | str, PlainValidator(_keep)] = Field(
+        default="best", description='in the bundle besides fp32, where they held: "best", "all", or a list'
+    )
+    max_drop: float = Field(default=0.5, ge=0, le=100, description="points of the metric each may lose on validation")
     batch: int = Field(default=16, gt=0, description="rows a batch when throughput is measured")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from pipeline.report import names
 from pipeline.report.headline import conditions
 from pipeline.report.markup import Html, el, isolate, join, scroller
+from pipeline.report.pareto import pareto
 from pipeline.report.values import (
     MISSING,
     NBSP,
@@ -47,7 +48,7 @@ def variants(report: Mapping[str, Any]) -> Html | None:
         el("tbody", *body),
         cls="variants",
     )
-    return el("div", scroller(caption, inner), kept(columns))
+    return el("div", scroller(caption, inner), kept(columns), pareto(report))
 
 
 def heading(variant: Variant) -> Html:

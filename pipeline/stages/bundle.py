@@ -9,6 +9,7 @@ from typing import Any
 from export.adapter import read_card
 from export.measure import measure, repeat_row
 from export.pack import MIN_SAMPLES, VariantFiles, write_bundle
+from export.variants.kinds import KINDS
 from pipeline.stages.context import Context, read_result
 from pipeline.stages.evaluate import Evaluation, as_rows, scalars
 from pipeline.stages.export import GRAPH, input_spec
@@ -19,17 +20,22 @@ THREADS = 1
 
 
 def bundle(context: Context, folder: Path) -> dict[str, Any]:
-    """Writes the bundle: fp32 always, int8 where it was made; the default is int8 if its gate held."""
+    """Writes the bundle: fp32 always, and the variants that stage `quantize` chose, its default among them."""
     document = read_card(context.path("adapter"))
     card = document["card"]
     quantized = read_result(context.path("quantize"), "quantize.json")
     measured = {"fp32": read_result(context.path("export"), "export.json")}
-    files = {"fp32": context.path("export") / GRAPH}
+    default = "fp32"
     if quantized["enabled"]:
-        measured["int8"], files["int8"] = quantized, context.path("quantize") / "int8" / GRAPH
-    default = "int8" if quantized["enabled"] and quantized["held"] else "fp32"
+        records = {row["name"]: row for row in quantized["variants"]}
+        measured, default = {name: records[name] for name in quantized["bundle"]}, quantized["default"]
+    files = {name: graph_of(context, name) for name in measured}
     inputs = input_spec(context)
-    latency = _latency(context, Evaluation(context, inputs), files)
+    latency = {
+        name: found["latency"] | found.get("memory", {}) for name, found in measured.items() if "latency" in found
+    }
+    if len(latency) < len(measured):  # as after the default run, which leaves it to this stage
+        latency = _latency(context, Evaluation(context, inputs), files)
     variants = [
         VariantFiles(
             name,
@@ -38,6 +44,8 @@ def bundle(context: Context, folder: Path) -> dict[str, Any]:
             parity=found["parity"],
             latency=latency[name],
             kept_fp32=found.get("kept_fp32", ()),
+            precision=found.get("precision", ""),
+            beside=sorted(files[name].parent.glob("*.config")) if name != "fp32" else (),
         )
         for name, found in measured.items()
     ]
@@ -63,6 +71,11 @@ def bundle(context: Context, folder: Path) -> dict[str, Any]:
         path.rename(folder / path.name)
     shutil.rmtree(packed)
     return {"bundle": str(context.path("bundle")), "default": default, "variants": list(files)}
+
+
+def graph_of(context: Context, name: str) -> Path:
+    """A variant's graph in the run's folder."""
+    return context.path("export") / GRAPH if name == "fp32" else context.path("quantize") / name / KINDS[name].file
 
 
 def _latency(context: Context, evaluation: Evaluation, files: dict[str, Path]) -> dict[str, dict[str, Any]]:

@@ -34,8 +34,8 @@ def bundle_swap(context: Context, folder: Path) -> dict[str, Any]:
     }
     files = {"fp32": swapped.folder / BACKBONE_FILE}
     if quantized["enabled"]:
-        measured["int8"], files["int8"] = quantized, context.path("quantize") / "int8" / GRAPH
-    default = "int8" if quantized["enabled"] and quantized["held"] else "fp32"
+        measured["int8"], files["int8"] = quantized["variants"][0], context.path("quantize") / "int8" / GRAPH
+    default = quantized["default"] if quantized["enabled"] else "fp32"
     row, sigma = first.evaluation.median_row(), np.zeros((1, swapped.files.width), dtype=np.float32)
     single: dict[str, Any] = {**row, SIGMA: sigma}
     batch: dict[str, Any] = {**repeat_row(row, context.config.quantize.batch), SIGMA: sigma}

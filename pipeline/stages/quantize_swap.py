@@ -74,11 +74,17 @@ class Swapped:
 
 
 def quantize_swap(context: Context, folder: Path) -> dict[str, Any]:
-    """Writes int8/model.onnx and quantize.json; with `quantize.enabled = false` only the latter, saying so."""
+    """Writes int8/model.onnx and quantize.json; with `quantize.enabled = false` only the latter, saying so.
+
+    No other variant is made, whatever `quantize.variants` says: those are held to what they lose by rows of one
+    adapter, and their tools know neither weights shared in a file nor a sigma of each row.
+    """
     settings = context.config.quantize
     if not settings.enabled:
         write_json(folder / "quantize.json", {"enabled": False})
         return {"enabled": False}
+    if others := [name for name in settings.variants if name != "int8"]:
+        context.say(f"! a swappable bundle has fp32 and int8 only; not made: {', '.join(others)}")
     swapped = Swapped.of(context)
     baselines = {row["name"]: row["metrics"]["validation"][row["metric"]] for row in swapped.result["tasks"]}
     loaded = swapped.adapters(swapped.draft())
@@ -121,21 +127,28 @@ def quantize_swap(context: Context, folder: Path) -> dict[str, Any]:
             }
         )
     first = rows[0]
-    result = {
-        "enabled": True,
-        "metric": first["metric"],
-        "max_drop": settings.max_drop,
-        "drop": made.drop,
+    record = {
+        "name": "int8",
+        "precision": "int8",
         "held": made.held,
+        "drop": made.drop,
         "kept_fp32": list(made.kept_fp32),
         "tried": made.tried,
         "bytes": made.bytes,
         "metrics": first["metrics"],
         "parity": {"max_abs": max(float(row["max_abs"]) for row in rows), "against": "fp32"},
+    }
+    result = {
+        "enabled": True,
+        "metric": first["metric"],
+        "max_drop": settings.max_drop,
+        "default": "int8" if made.held else "fp32",
+        "bundle": ["fp32", "int8"],
+        "variants": [record],
         "tasks": rows,
     }
     write_json(folder / "quantize.json", result)
-    summary = {key: result[key] for key in ("metric", "drop", "held", "kept_fp32", "bytes")}
+    summary = {"metric": first["metric"], **{key: record[key] for key in ("drop", "held", "kept_fp32", "bytes")}}
     return summary | {"graph": str(context.path("quantize") / "int8" / GRAPH)}
 
 

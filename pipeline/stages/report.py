@@ -6,6 +6,7 @@ import datetime
 from typing import Any
 
 from export.adapter import read_card
+from export.variants.rank import RULE, front, ranked
 from pipeline.report import render
 from pipeline.stages.context import Context, read_result, read_stamp
 from pipeline.stages.merge import LIMIT
@@ -38,7 +39,8 @@ def gather(context: Context) -> dict[str, Any]:
     variants = bundle.manifest.to_dict()["variants"]
     swapped = _swapped(context)
     fp32 = exported["metrics"] if swapped is None else swapped["tasks"][0]["metrics"]
-    measured = {"fp32": fp32, "int8": quantized.get("metrics")}[bundle.manifest.default_variant]
+    made = {row["name"]: row for row in quantized.get("variants", ())}
+    default = bundle.manifest.default_variant
     document = {
         "format": "svfit-report",
         "format_version": 1,
@@ -51,9 +53,10 @@ def gather(context: Context) -> dict[str, Any]:
         "adapter": training["adapter"],
         "trainable": training["trainable"],
         "training": training["training"],
-        "metrics": measured,
+        "metrics": fp32 if default == "fp32" else made[default]["metrics"],
         "gates": [*_gates(context, exported, quantized), *swap_gates(context, swapped)],
         "variants": variants,
+        "candidates": _candidates(quantized),
         "machine": describe(),
         "seconds": {name: stamp["seconds"] for name in STAGES if (stamp := read_stamp(context, name)) is not None},
         "samples": _samples(context, bundle),
@@ -89,18 +92,40 @@ def _gates(context: Context, exported: dict[str, Any], quantized: dict[str, Any]
             "detail": f"ONNX against PyTorch over {parity['rows']} batches of {parity['shapes']} shapes, absolute",
         },
     ]
-    if quantized["enabled"]:
+    others = [row for row in quantized.get("variants", ()) if row["name"] != "fp32" and "drop" in row]
+    held = [row for row in others if row["held"]]
+    for row in held or others:  # one that failed beside others that held was only tried, and isn't in the bundle
         gates.append(
             {
-                "name": "int8 accuracy",
-                "value": quantized["drop"],
+                "name": f"{row['name']} accuracy",
+                "value": row["drop"],
                 "limit": quantized["max_drop"],
-                "passed": quantized["held"],
+                "passed": row["held"],
                 "fatal": False,
-                "detail": f"points of {quantized['metric']} that int8 loses on the validation rows",
+                "detail": f"points of {quantized['metric']} that {row['name']} loses on the validation rows",
             }
         )
     return gates
+
+
+def _candidates(quantized: dict[str, Any]) -> dict[str, Any] | None:
+    """Every variant that was tried, by rank, where that was more than one."""
+    rows = quantized.get("variants", ())
+    if len(rows) < 3 or "default" not in quantized:
+        return None
+    metric = quantized["metric"]
+    shown = [
+        {key: value for key, value in row.items() if key != "metrics"}
+        | {"score": row["metrics"]["validation"][metric] if "metrics" in row else None}
+        for row in ranked(rows)
+    ]
+    return {
+        "metric": metric,
+        "default": quantized["default"],
+        "rule": RULE,
+        "front": front(rows, metric),
+        "variants": shown,
+    }
 
 
 def _architecture(context: Context) -> dict[str, Any]:

@@ -54,11 +54,31 @@ swap = _stage(
     "Reads adapter/, merged/ and export/, writes swap/: the directions that the adapters move within "
     "export.swap_budget, the adapters settled on them, the backbone and the head. Ends with code 4 when a gate fails.",
 )
-quantize = _stage(
-    "quantize",
-    "Make the int8 variant and measure what it loses on the validation rows.\n\n"
-    "Reads export/, writes quantize/. Layers stay in fp32 until at most quantize.max_drop points are lost.",
-)
+
+
+@click.command()
+@run_options
+@click.option("--all", "every", is_flag=True, help="Every variant, ranked; as --set quantize.variants=all.")
+def quantize(
+    config_path: Path, overrides: tuple[str, ...], output: Path | None, as_json: bool, quiet: bool, every: bool
+) -> None:
+    """Make int8, or the variants of quantize.variants, and measure what each loses on the validation rows.
+
+    Reads export/, writes quantize/. Layers stay in fp32 until at most quantize.max_drop points are lost. Several
+    variants are timed and weighed too, and the best that held becomes the default of what `svfit bundle` packs.
+    """
+    from pipeline.config import load
+
+    from ..variants_view import print_quantized
+
+    config = load(config_path, (*overrides, "quantize.variants=all") if every else overrides)
+    console = progress_console(quiet)
+    from pipeline.stages.runner import run_stage
+
+    document: dict[str, Any] = run_stage("quantize", config, run_folder(config.name, output), console=console)
+    emit(document, as_json=as_json, render=print_quantized)
+
+
 bundle = _stage(
     "bundle",
     "Pack graphs, tokenizer, adapter and sample answers into what a device takes.\n\n"
