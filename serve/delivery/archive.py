@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from serve.adapters.contents import sync_folder
-from serve.bundle import MANIFEST, MAX_MANIFEST_BYTES, MAX_SIGNATURE_BYTES, SIGNATURE, Bundle, parse_manifest
+from serve.bundle import MANIFEST, MAX_FILES, MAX_MANIFEST_BYTES, MAX_SIGNATURE_BYTES, SIGNATURE, Bundle, parse_manifest
 from serve.delivery import signature
 from serve.delivery.keys import PublicKey
 from serve.delivery.signature import Signature
@@ -197,7 +197,9 @@ def _bring(name: str, file: FileEntry, fresh: Path, have: Have | None, named: st
 
 
 def _check_alike(names: Collection[str], named: str) -> None:
-    """Refuse names that some systems take for one another, or that need one name as a file and as a folder."""
+    """Refuse too many names, some that a system takes for one another, and one that is both a file and a folder."""
+    if len(names) > MAX_FILES:
+        raise InputError(f"{named}: lists {len(names)} files, over the {MAX_FILES} that a bundle may have")
     folded = {own: own for own in (MANIFEST, SIGNATURE)}
     for name in sorted(names):
         other = folded.setdefault(_folded(name), name)
@@ -282,6 +284,7 @@ def _fresh_file(out: Path) -> Iterator[BinaryIO]:
             os.fsync(handle.fileno())
         Path(name).chmod(0o644)
         Path(name).replace(out)
+        sync_folder(out.parent)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from serve.errors import Conflict, InputError
+from serve.errors import Conflict, InputError, UsageError
 from serve.tensors import read_bounded
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ class PublicKey:
 def new_key(private: Path, public: Path, comment: str = "") -> str:
     """Make a pair of keys and write both files, the private one for its owner's eyes only; returns their id.
 
-    `comment` is one line, told wherever the key is. Raises Conflict where a file is there already, InputError for a
-    comment that can't be, OSError.
+    `comment` is one line, told wherever the key is. Raises Conflict where a file is there already, UsageError for
+    one file, InputError for a comment that can't be, OSError.
     """
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -48,6 +48,8 @@ def new_key(private: Path, public: Path, comment: str = "") -> str:
     comment = " ".join(comment.split())
     if len(comment) > MAX_COMMENT or not comment.isprintable():
         raise InputError(f"a key's comment is at most {MAX_COMMENT} characters that can be shown")
+    if private.absolute() == public.absolute():
+        raise UsageError(f"{private}: can't hold the private and the public key; name two files")
     for path in (private, public):
         if path.exists() or path.is_symlink():
             raise Conflict(f"{path}: is there already, and a key is never overwritten; choose another name")

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_bundle import make_bundle
 
-from serve.bundle import MAX_MANIFEST_BYTES, MAX_SIGNATURE_BYTES
+from serve.bundle import MAX_FILES, MAX_MANIFEST_BYTES, MAX_SIGNATURE_BYTES
 from serve.delivery import archive, keys, signature
 from serve.delivery.archive import pack, unpack
 from serve.delivery.keys import PublicKey
@@ -99,6 +99,12 @@ def test_names_that_are_one_on_some_systems_are_refused(
 ) -> None:
     parts["manifest.json"] = forged(parts["manifest.json"], files=dict.fromkeys(names, X))
     refused(tmp_path, zipped([*parts.items(), *((name, b"x") for name in names)]), told)
+
+
+def test_more_files_than_a_bundle_may_have_are_refused_before_any_is_written(tmp_path: Path, parts: Parts) -> None:
+    files = {f"f{number}": X for number in range(MAX_FILES)}
+    parts["manifest.json"] = forged(parts["manifest.json"], files=files)
+    refused(tmp_path, zipped(list(parts.items())), f"lists {MAX_FILES + 6} files, over the {MAX_FILES}")
 
 
 def test_a_bundle_with_such_names_is_not_packed_either(bundle_path: Path, tmp_path: Path) -> None:

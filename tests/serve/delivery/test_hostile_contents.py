@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 from tiny_bundle import LABELS, reseal, tiny_graph
 from tiny_swap import make_swap_bundle
 
+from serve.bundle import Bundle
 from serve.errors import InputError
 from serve.predictor import Predictor
 from serve.runtime import Runtime
@@ -81,6 +83,29 @@ def test_external_data_that_is_not_among_the_files_is_never_read(tmp_path: Path,
     reseal(path)
     with pytest.raises(InputError, match="can't load it"):
         Predictor(path, variant="int8" if "int8" in name else "fp32")
+
+
+def test_a_compiled_part_that_names_a_file_elsewhere_is_refused_at_loading(bundle_path: Path) -> None:
+    def change(model: onnx.ModelProto) -> None:
+        node = helper.make_node(
+            "EPContext", [], ["logits"], domain="com.microsoft", embed_mode=0, ep_cache_context="../../secret"
+        )
+        del model.graph.node[:]
+        model.graph.node.append(node)
+        model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+
+    changed_graph(bundle_path / "model.onnx", change)
+    reseal(bundle_path)
+    with pytest.raises(InputError, match="can't load it"):
+        Predictor(bundle_path)
+
+
+@pytest.mark.parametrize("name", ["adapters/pipe", "manifest.json", "model.onnx", "signature.json"])
+def test_a_pipe_in_a_bundles_folder_is_refused_and_nobody_waits_for_it(bundle_path: Path, name: str) -> None:
+    (bundle_path / name).unlink(missing_ok=True)
+    os.mkfifo(bundle_path / name)
+    with pytest.raises(InputError, match=rf"{name}.*(special file|not a plain file)"):
+        Bundle.open(bundle_path)
 
 
 @pytest.mark.parametrize(("offset", "length"), [(2**40, 64), (0, 2**40), (-64, 64)])

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 
 from serve.delivery.keys import MAX_FILE_BYTES, new_key, public_of, read_private, read_public, read_trusted
-from serve.errors import Conflict, InputError
+from serve.errors import Conflict, InputError, UsageError
 
 
 def test_a_pair_belongs_together_and_the_private_half_is_its_owners_alone(tmp_path: Path) -> None:
@@ -40,6 +40,12 @@ def test_a_key_is_never_overwritten(tmp_path: Path, there: str, kind: str) -> No
     with pytest.raises(Conflict, match="never overwritten"):
         new_key(tmp_path / "a.pem", tmp_path / "a.pub")
     assert [path.name for path in tmp_path.iterdir()] == [there]
+
+
+def test_one_file_for_both_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="name two files"):
+        new_key(tmp_path / "a.pub", tmp_path / "a.pub")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_no_half_of_a_pair_is_left_where_the_other_cannot_be_written(tmp_path: Path) -> None:
