@@ -1,1 +1,1 @@
-"""Releases of a bundle on a server: installed beside each other, switched, rolled back."""
+"""Releases of a server: installed beside one another, one of them current, each switched to whole or not at all."""

@@ -1,0 +1,60 @@
+"""From an archive or a folder to a release in its place, complete and checked; it isn't named yet."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from serve.bundle import Bundle
+from serve.delivery import archive as archives
+from serve.delivery.keys import read_trusted
+from serve.delivery.signature import open_trusted
+from serve.site.carry import carry, fits, later
+from serve.site.history import Entry
+from serve.site.store import Site, copy_bundle
+
+
+def bring_archive(site: Site, archive: Path, trust: Sequence[Path], max_bytes: int) -> Bundle:
+    """Unpack an archive, whole or a delta to the site's releases, among the releases.
+
+    Where `trust` names files of public keys, one of these must have signed it. Raises InputError, TooLarge, SvfitError.
+    """
+    room, trusted, files = site.room(), read_trusted(trust), site.files()
+    try:
+        made = archives.unpack(archive, room / "bundle", trusted=trusted, max_bytes=max_bytes, have=files.get)
+        return site.put(made)
+    finally:
+        shutil.rmtree(room, ignore_errors=True)
+
+
+def bring_folder(site: Site, bundle: Path, trust: Sequence[Path]) -> Bundle:
+    """Copy a bundle's folder among the releases. Raises InputError, SvfitError."""
+    room, opened = site.room(), open_trusted(bundle, trust)
+    try:
+        return site.put(copy_bundle(opened, room / "bundle"))
+    finally:
+        shutil.rmtree(room, ignore_errors=True)
+
+
+def first_release(site: Site, bundle: Path, trust: Sequence[Path]) -> Entry:
+    """Make a bundle's folder an empty site's first release. Raises InputError, SvfitError."""
+    entry = site.entry(bring_folder(site, bundle, trust))
+    site.install(entry)
+    return entry
+
+
+def carry_along(site: Site, old: Entry, new: Entry) -> str:
+    """Bring the adapters that came later to `old` along to `new`, not named yet; what became of them, "" if none did.
+
+    Raises InputError, SvfitError.
+    """
+    count = later(site.state(old))
+    if not count:
+        return ""
+    before, after = (Bundle.open(site.place(entry.release), check=False).manifest for entry in (old, new))
+    told = "1 adapter version that came later" if count == 1 else f"{count} adapter versions that came later"
+    if not fits(before, after):
+        return f"{told} stayed with the release before: this one is on another base, or carries other directions"
+    carry(site.state(old), site.state(new))
+    return f"{told} came along"
