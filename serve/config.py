@@ -44,6 +44,10 @@ def _path(value: Any) -> str:
     return "" if isinstance(value, Path) else "must be a path in quotes, not empty"
 
 
+def _profile(value: Any) -> str:
+    return "" if value == "none" or isinstance(value, Path) else 'must be a path in quotes, or "none"'
+
+
 def _texts(value: Any) -> str:
     right = isinstance(value, tuple) and all(isinstance(item, str) and item for item in value)
     return "" if right else 'must be a list of texts, such as ["a", "b"]'
@@ -87,6 +91,10 @@ class ServeConfig:
     )
     threads: int | None = field(
         default=None, metadata=_key(_whole(1, 1024), "CPU threads of a batch. Cores divided by workers unless given.")
+    )
+    profile: Path | Literal["none"] | None = field(
+        default=None,
+        metadata=_key(_profile, "What `svfit tune` found, or none. BUNDLE.device.json unless given, if there."),
     )
     max_body_mb: float = field(
         default=16.0, metadata=_key(_number(0.001, 4096), "Largest body of a request, in MB; above it is 413.")
@@ -236,7 +244,8 @@ def _placed(name: str, value: Any, folder: Path) -> Any:
     if isinstance(value, list):
         paths = KEYS[name].metadata["check"] is _paths and all(isinstance(item, str) and item for item in value)
         return tuple((folder / Path(item).expanduser()).absolute() if paths else item for item in value)
-    if isinstance(value, str) and value and KEYS[name].metadata["check"] is _path:
+    check = KEYS[name].metadata["check"]
+    if isinstance(value, str) and value and (check is _path or (check is _profile and value != "none")):
         return (folder / Path(value).expanduser()).absolute()
     return value
 

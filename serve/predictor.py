@@ -13,7 +13,7 @@ from serve.batching.queueing import alike
 from serve.bundle import Bundle
 from serve.engine import open_default
 from serve.errors import UsageError
-from serve.settings import Settings
+from serve.profile import Profile, chosen
 from serve.tokenize import Row, TextTokenizer
 
 __all__ = ["MAX_TEXT", "Prediction", "Predictor", "softmax"]
@@ -22,15 +22,25 @@ __all__ = ["MAX_TEXT", "Prediction", "Predictor", "softmax"]
 class Predictor:
     """A bundle's variant, loaded and ready. Of a swappable bundle the first sealed adapter answers: see `Runtime`."""
 
-    def __init__(self, bundle: Bundle | Path | str, *, variant: str | None = None, threads: int | None = None) -> None:
-        """Load a bundle; a path is opened and checked first. Raises InputError; UsageError: threads < 1."""
+    def __init__(
+        self,
+        bundle: Bundle | Path | str,
+        *,
+        variant: str | None = None,
+        threads: int | None = None,
+        profile: Profile | None = None,
+    ) -> None:
+        """Load a bundle; a path is opened and checked first.
+
+        `profile` is what `svfit tune` found for it here (`serve.profile.find`); variant and threads that are given win.
+        Raises InputError; UsageError: threads < 1.
+        """
+        name, settings = chosen(profile, variant, threads)
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
-        self.variant = self.bundle.manifest.variant(variant)
+        self.variant = self.bundle.manifest.variant(name)
         self.labels = self.bundle.manifest.labels
         self._tokenizer = TextTokenizer(self.bundle)
-        self._session, self._max_length = open_default(
-            self.bundle, self._tokenizer, self.variant.name, Settings(threads)
-        )
+        self._session, self._max_length = open_default(self.bundle, self._tokenizer, self.variant.name, settings)
 
     def predict(self, rows: Sequence[Row], batch_size: int = 16) -> list[Prediction]:
         """Answers in the order of the rows, none for none. Raises as `logits` does."""

@@ -19,8 +19,8 @@ from serve.bundle import Bundle
 from serve.engine import Answering, Backbone, Engine, MergedEngine, not_finite
 from serve.errors import InputError, UsageError
 from serve.machine import give_back_memory
+from serve.profile import Profile, chosen
 from serve.promotion.promote import Policy, Promoter
-from serve.settings import Settings
 from serve.tokenize import Row, TextTokenizer, Tokens
 
 Logits = NDArray[np.float32]
@@ -41,12 +41,14 @@ class Runtime(Shelf):
         state: Path | str | None = None,
         variant: str | None = None,
         threads: int | None = None,
+        profile: Profile | None = None,
         adapters_mb: float = 256.0,
         promote: Policy = "never",
         promote_mb: float = 512.0,
     ) -> None:
         """Load a bundle; a path is opened and checked first.
 
+        `profile` is what `svfit tune` found for it here (`serve.profile.find`); variant and threads that are given win.
         `state` is the folder of adapters that come later (None: `state` in the bundle, made when one comes).
         `adapters_mb` MiB of adapters stay in memory; the least recently used leave, and come back from disk.
         `promote` gives hot adapters ("auto") or those named a session of their own within `promote_mb` MiB.
@@ -55,8 +57,9 @@ class Runtime(Shelf):
         if not adapters_mb >= 0:
             raise UsageError(f"adapters_mb must be at least 0 (got {adapters_mb})")
         opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
-        self.variant = opened.manifest.variant(variant)
-        name, settings = self.variant.name, Settings(threads)
+        name, settings = chosen(profile, variant, threads)
+        self.variant = opened.manifest.variant(name)
+        name = self.variant.name
         self._tokenizer = TextTokenizer(opened)
         load = MergedEngine if opened.manifest.swap is None else Engine
         self._engine: Answering = load(opened, self._tokenizer, name, settings)

@@ -25,9 +25,11 @@ from serve.http.app import create_app
 from serve.http.exchange import Exchange
 from serve.http.logs import Log, LogHandler
 from serve.machine import cores
+from serve.profile import find
 from serve.runtime import Runtime
 from serve.service import Service
 
+_LOG = logging.getLogger(__name__)
 LOGGERS = ("uvicorn.error", "serve")
 BACKLOG = 2048
 KEEP_ALIVE_SECONDS = 65  # more than the 60 that proxies wait, so that it is they who close a connection
@@ -145,11 +147,17 @@ class _Server(uvicorn.Server):
 
 
 def _load(bundle: Path, config: ServeConfig) -> Runtime:
+    opened = open_trusted(bundle, config.trust)
+    found = find(opened, config.profile)
+    if found.remark:
+        _LOG.warning("%s", found.remark)
+    shared = max(1, cores() // config.workers)  # more would wait for each other
     return Runtime(
-        open_trusted(bundle, config.trust),
+        opened,
         state=config.state,
         variant=config.variant,
-        threads=config.threads or max(1, cores() // config.workers),  # more would wait for each other
+        threads=config.threads or (shared if found.profile is None else None),
+        profile=found.profile,
         adapters_mb=config.adapters_mb,
         promote=config.promote,
         promote_mb=config.promote_mb,

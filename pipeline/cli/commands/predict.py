@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.cli.output import common_options, counter, show
+from pipeline.cli.profile import profile_option
 from pipeline.cli.trust import trust_option
 
 if TYPE_CHECKING:
     from serve.adapters.listing import Pinned
     from serve.answers import Answer
+    from serve.profile import Where
     from serve.runtime import Runtime
     from serve.tokenize import Row
 
@@ -47,6 +49,7 @@ CHUNK = 16  # batches read ahead, so that rows of like length can share one
 )
 @click.option("--threads", type=click.IntRange(min=1), metavar="N", help="CPU threads. [default: onnxruntime's choice]")
 @click.option("--top", type=click.IntRange(min=1), metavar="K", help="Show only the K likeliest labels.")
+@profile_option
 @trust_option
 @common_options
 def predict(
@@ -60,6 +63,7 @@ def predict(
     batch_size: int,
     threads: int | None,
     top: int | None,
+    profile: Where,
     trust: tuple[Path, ...],
     as_json: bool,
     quiet: bool,
@@ -84,9 +88,14 @@ def predict(
         raise click.UsageError("nothing to answer: give a text, or --file FILE, or pipe lines in")
 
     from serve.delivery.signature import open_trusted
+    from serve.profile import find
     from serve.runtime import Runtime
 
-    with Runtime(open_trusted(bundle, trust), variant=variant, threads=threads) as runtime:
+    opened = open_trusted(bundle, trust)
+    found = find(opened, profile)
+    if found.remark and not quiet:
+        click.echo(found.remark, err=True)
+    with Runtime(opened, variant=variant, threads=threads, profile=found.profile) as runtime:
         pinned = runtime.pin(adapter)
         rows = _rows(texts, source, columns, pinned.loaded.texts)
         answers = _answers(runtime, pinned, rows, batch_size, top, quiet or bool(texts))

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pipeline.cli.lazy import no_garbage
 from pipeline.cli.output import common_options
+from pipeline.cli.profile import profile_option
 from pipeline.cli.trust import trust_option
 
 if TYPE_CHECKING:
     from serve.http.server import Started
+    from serve.profile import Where
 
 
 @click.command()
@@ -45,6 +48,7 @@ if TYPE_CHECKING:
 @click.option(
     "--threads", type=click.IntRange(min=1), metavar="N", help="CPU threads of a batch. [default: cores by workers]"
 )
+@profile_option
 @trust_option
 @common_options
 def serve(
@@ -57,6 +61,7 @@ def serve(
     overrides: tuple[str, ...],
     variant: str | None,
     threads: int | None,
+    profile: Where,
     trust: tuple[Path, ...],
     as_json: bool,
     quiet: bool,
@@ -72,13 +77,21 @@ def serve(
     """
     from serve.config import load_config
 
-    given = {"host": host, "port": port, "grpc_port": grpc_port, "variant": variant, "threads": threads}
+    given = {
+        "host": host,
+        "port": port,
+        "grpc_port": grpc_port,
+        "variant": variant,
+        "threads": threads,
+        "profile": profile,
+    }
     placed = None if state is None else state.absolute()
     config = load_config(
         config_path, overrides, **given, trust=trust or None, state=placed, log="none" if quiet else None
     )
 
-    from serve.http.server import run
+    with no_garbage():
+        from serve.http.server import run
 
     def announce(started: Started) -> None:
         click.echo(json.dumps(_document(started)) if as_json else _line(started))
