@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.cli.lazy import no_garbage
 from pipeline.cli.output import common_options
 from pipeline.cli.profile import profile_option
 from pipeline.cli.trust import trust_option
@@ -90,8 +89,7 @@ def serve(
         config_path, overrides, **given, trust=trust or None, state=placed, log="none" if quiet else None
     )
 
-    with no_garbage():
-        from serve.http.server import run
+    from serve.http.server import run
 
     def announce(started: Started) -> None:
         click.echo(json.dumps(_document(started)) if as_json else _line(started))
