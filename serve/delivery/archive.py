@@ -8,20 +8,18 @@ the manifest's sizes and hashes while it arrives.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import os
 import shutil
-import tempfile
 import unicodedata
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from serve.adapters.contents import sync_folder
 from serve.bundle import MANIFEST, MAX_FILES, MAX_MANIFEST_BYTES, MAX_SIGNATURE_BYTES, SIGNATURE, Bundle, parse_manifest
 from serve.delivery import signature
+from serve.delivery.disk import fresh_file, fresh_folder, sync_tree, write_new
 from serve.delivery.keys import PublicKey
 from serve.delivery.signature import Signature
 from serve.delivery.zipform import BLOCK, Entry, ZipReader, table, write_entry
@@ -68,7 +66,7 @@ def pack(bundle: Path, out: Path, *, without: Collection[str] = ()) -> Packed:
     signed = signature.read(bundle)
     heads = {MANIFEST: (bundle / MANIFEST).read_bytes(), **({SIGNATURE: signed.encoded()} if signed else {})}
     chosen = {name: file for name, file in sorted(opened.manifest.files.items()) if file.sha256 not in without}
-    with _fresh_file(out) as handle:
+    with fresh_file(out) as handle:
         entries = [write_entry(handle, name, io.BytesIO(data), len(data))[0] for name, data in heads.items()]
         for name, file in chosen.items():
             with (bundle / name).open("rb") as stream:
@@ -107,12 +105,12 @@ def unpack(
         total = sum(file.bytes for file in manifest.files.values())
         if total > max_bytes:
             raise TooLarge(f"{named}: unpacks to {total} bytes, over the {max_bytes} that it may have")
-        with _fresh_folder(out) as fresh:
+        with fresh_folder(out) as fresh:
             for name, data in heads.items():
-                _write(fresh / name, iter([data]))
+                write_new(fresh / name, iter([data]))
             _files(reader, waiting, manifest, fresh, have, named)
             Bundle.open(fresh, check=False)
-            _sync(fresh)
+            sync_tree(fresh)
     return Bundle(out, manifest)
 
 
@@ -168,7 +166,7 @@ def _files(
             )
         if entry.size > shutil.disk_usage(fresh).free:
             raise SvfitError(f"{named}: {name} has {entry.size} bytes, and less is free on the disk of {fresh.parent}")
-        if _write(fresh / name, reader.blocks(entry)) != manifest.files[name].sha256:
+        if write_new(fresh / name, reader.blocks(entry)) != manifest.files[name].sha256:
             raise InputError(f"{named}: {name} was changed (its sha256 differs from {MANIFEST})")
         arrived.add(name)
         last, entry = name, reader.head()
@@ -191,7 +189,7 @@ def _bring(name: str, file: FileEntry, fresh: Path, have: Have | None, named: st
         os.link(source, target, follow_symlinks=False)
     except OSError:  # another disk, or one without hard links
         with source.open("rb") as stream:
-            _write(target, iter(lambda: stream.read(BLOCK), b""))
+            write_new(target, iter(lambda: stream.read(BLOCK), b""))
     if target.is_symlink() or target.stat().st_size != file.bytes or sha256_file(target) != file.sha256:
         raise InputError(f"{named}: leaves out {name}, and {source}, which should be it, was changed")
 
@@ -215,20 +213,6 @@ def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
-def _write(path: Path, blocks: Iterable[bytes]) -> str:
-    """Write a file to the disk itself; returns its sha256."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    digest = hashlib.sha256()
-    with path.open("xb") as handle:
-        for block in blocks:
-            digest.update(block)
-            handle.write(block)
-        handle.flush()
-        os.fsync(handle.fileno())
-    path.chmod(0o644)
-    return digest.hexdigest()
-
-
 @contextlib.contextmanager
 def _opened(archive: Path, named: str) -> Iterator[BinaryIO]:
     if not archive.is_file():
@@ -248,43 +232,3 @@ def _disk(out: Path, named: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise SvfitError(f"{named}: can't be unpacked to {out} ({error.strerror or error})") from error
-
-
-@contextlib.contextmanager
-def _fresh_folder(out: Path) -> Iterator[Path]:
-    """A folder beside `out` that becomes it, or is removed."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-    try:
-        fresh.chmod(0o755)
-        yield fresh
-        fresh.rename(out)
-        sync_folder(out.parent)
-    except BaseException:
-        shutil.rmtree(fresh, ignore_errors=True)
-        raise
-
-
-def _sync(folder: Path) -> None:
-    """Put the names in a folder and all below it on the disk."""
-    for path in (folder, *folder.rglob("*")):
-        if path.is_dir():
-            sync_folder(path)
-
-
-@contextlib.contextmanager
-def _fresh_file(out: Path) -> Iterator[BinaryIO]:
-    """A file beside `out` that takes its place, or is removed."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    number, name = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.")
-    try:
-        with os.fdopen(number, "w+b", buffering=BLOCK) as handle:
-            yield handle
-            handle.flush()
-            os.fsync(handle.fileno())
-        Path(name).chmod(0o644)
-        Path(name).replace(out)
-        sync_folder(out.parent)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
