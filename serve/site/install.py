@@ -49,12 +49,12 @@ def carry_along(site: Site, old: Entry, new: Entry) -> str:
 
     Raises InputError, SvfitError.
     """
+    before, after = (Bundle.open(site.place(entry.release), check=False).manifest for entry in (old, new))
     count = later(site.state(old))
+    told = "1 adapter version that came later" if count == 1 else f"{count} adapter versions that came later"
+    if fits(before, after):
+        carry(site.state(old), site.state(new))  # also what became of the sealed ones: renamed, removed
+        return f"{told} came along" if count else ""
     if not count:
         return ""
-    before, after = (Bundle.open(site.place(entry.release), check=False).manifest for entry in (old, new))
-    told = "1 adapter version that came later" if count == 1 else f"{count} adapter versions that came later"
-    if not fits(before, after):
-        return f"{told} stayed with the release before: this one is on another base, or carries other directions"
-    carry(site.state(old), site.state(new))
-    return f"{told} came along"
+    return f"{told} stayed with the release before: this one is on another base, or carries other directions"
