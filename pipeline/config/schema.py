@@ -71,7 +71,11 @@ def _runs(value: Any) -> Any:
 def _variants(value: Any) -> Any:
     if value == "all":
         return list(MADE)
-    _names(value, 'must be "all" or a list of variants')
+    return _known(value, 'must be "all" or a list of variants')
+
+
+def _known(value: Any, problem: str) -> list[str]:
+    _names(value, problem)
     unknown = [name for name in value if name not in MADE]
     if unknown:
         raise ValueError(f"no variant {unknown[0]!r}; there are: {', '.join(MADE)}")
@@ -79,7 +83,9 @@ def _variants(value: Any) -> Any:
 
 
 def _keep(value: Any) -> Any:
-    return value if value in ("best", "all") else _variants(value)
+    if value in ("best", "all"):
+        return value
+    return _known(value, 'must be "best", "all" or a list of variants')
 
 
 class Section(BaseModel):

@@ -161,12 +161,12 @@ class Making:
         batch = self.context.config.quantize.batch
         return [self.evaluation.tokenizer(chosen[start : start + batch]) for start in range(0, len(chosen), batch)]
 
-    def time(self, names: list[str] | None = None) -> None:
-        """Measure those that could be made, or some of them, all taking turns."""
+    def time(self, names: list[str] | None = None, repeats: int = 100) -> None:
+        """Measure those that could be made, or some of them, all taking turns; what was measured before stays."""
         there = [name for name in names or self.records if "bytes" in self.records[name]]
         single = self.evaluation.median_row()
         batch = repeat_row(single, self.context.config.quantize.batch)
-        found = measure({name: self.file(name) for name in there}, single, batch, threads=THREADS)
+        found = measure({name: self.file(name) for name in there}, single, batch, threads=THREADS, repeats=repeats)
         for name in there:
             self.records[name].setdefault("latency", found[name])
 

@@ -97,7 +97,7 @@ def test_fp16_keeps_its_inputs_and_outputs_and_the_layers_named(bert: Exported, 
 def test_static_int8_measures_no_range_when_it_answers(bert: Exported, tmp_path: Path) -> None:
     model = onnx.load(bert.path)
     write = static_writer(model, feeds(bert))
-    write(model, tmp_path / "static.onnx")
+    write(model, tmp_path / "static.onnx", [])
     write_int8(model, tmp_path / "dynamic.onnx")
     found = operators(tmp_path / "static.onnx")
     assert operators(tmp_path / "dynamic.onnx")["DynamicQuantizeLinear"] > 0
