@@ -13,6 +13,7 @@ from export.variants.kinds import KINDS
 from pipeline.stages.context import Context, read_result
 from pipeline.stages.evaluate import Evaluation, as_rows, scalars
 from pipeline.stages.export import GRAPH, input_spec
+from pipeline.stages.quantize import read_quantized
 from serve.manifest import BaseSpec
 from serve.tokenize import Row
 
@@ -23,7 +24,7 @@ def bundle(context: Context, folder: Path) -> dict[str, Any]:
     """Writes the bundle: fp32 always, and the variants that stage `quantize` chose, its default among them."""
     document = read_card(context.path("adapter"))
     card = document["card"]
-    quantized = read_result(context.path("quantize"), "quantize.json")
+    quantized = read_quantized(context)
     measured = {"fp32": read_result(context.path("export"), "export.json")}
     default = "fp32"
     if quantized["enabled"]:

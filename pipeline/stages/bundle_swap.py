@@ -15,9 +15,10 @@ from export.swap.build import BACKBONE_FILE, FOLD_FILE, WEIGHTS_FILE
 from export.swap.draft import swap_spec
 from export.swap.inject import SIGMA
 from pipeline.stages.bundle import THREADS, sample_rows
-from pipeline.stages.context import Context, read_result
+from pipeline.stages.context import Context
 from pipeline.stages.evaluate import scalars
 from pipeline.stages.export import GRAPH
+from pipeline.stages.quantize import read_quantized
 from pipeline.stages.quantize_swap import Swapped
 from pipeline.stages.swap import ADAPTERS
 from serve.manifest import BaseSpec
@@ -28,7 +29,7 @@ def bundle_swap(context: Context, folder: Path) -> dict[str, Any]:
     swapped = Swapped.of(context)
     first = swapped.tasks[0]
     card = read_card(swapped.folder / ADAPTERS / first.name)["card"]
-    quantized = read_result(context.path("quantize"), "quantize.json")
+    quantized = read_quantized(context)
     measured: dict[str, Any] = {
         "fp32": {"metrics": swapped.result["tasks"][0]["metrics"], "parity": swapped.result["parity"]}
     }

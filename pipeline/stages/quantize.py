@@ -68,6 +68,16 @@ def quantize(context: Context, folder: Path) -> dict[str, Any]:
     return _summary(context, result, made)
 
 
+def read_quantized(context: Context) -> dict[str, Any]:
+    """What the stage wrote. Raises `InputError` where it is missing, malformed or an earlier version's."""
+    found = read_result(context.path("quantize"), "quantize.json")
+    if found.get("enabled") is not False and "variants" not in found:
+        raise InputError(
+            f"{context.path('quantize')}/quantize.json: of another version of svfit; make it again with: svfit quantize"
+        )
+    return found
+
+
 def kept(keep: list[str] | str, records: list[Record], default: str) -> list[str]:
     """Names of the variants for the bundle, fp32 first; of those asked for, the ones that held."""
     held = [row["name"] for row in records if row["held"]]

@@ -10,6 +10,7 @@ from export.variants.rank import RULE, front, ranked
 from pipeline.report import render
 from pipeline.stages.context import Context, read_result, read_stamp
 from pipeline.stages.merge import LIMIT
+from pipeline.stages.quantize import read_quantized
 from pipeline.stages.record import versions
 from pipeline.stages.report_swap import swap_gates, swap_section
 from serve.bundle import Bundle
@@ -34,7 +35,7 @@ def gather(context: Context) -> dict[str, Any]:
     card = read_card(context.path("adapter"))["card"]
     training = read_result(context.path("adapter"), "training.json")
     exported = read_result(context.path("export"), "export.json")
-    quantized = read_result(context.path("quantize"), "quantize.json")
+    quantized = read_quantized(context)
     bundle = Bundle.open(context.path("bundle"))
     variants = bundle.manifest.to_dict()["variants"]
     swapped = _swapped(context)
