@@ -140,6 +140,15 @@ class ServeConfig:
     trust: tuple[Path, ...] = field(
         default=(), metadata=_key(_paths, 'Files of public keys, such as ["site.pub"]; only bundles they signed serve.')
     )
+    site: Path | None = field(
+        default=None, metadata=_key(_path, "Folder of releases that `svfit push` adds to. None unless given.")
+    )
+    site_keep: int = field(
+        default=3, metadata=_key(_whole(1, 1000), "Releases that a site keeps, the current one too.")
+    )
+    site_max_mb: float = field(
+        default=4096.0, metadata=_key(_number(0.001, 1e6), "Largest release, in MB, as it is sent and unpacked.")
+    )
     tls_cert: Path | None = field(
         default=None, metadata=_key(_path, "Certificate chain, PEM; with tls_key it makes HTTPS.")
     )
@@ -216,6 +225,8 @@ def _problems(values: dict[str, Any]) -> list[tuple[str, str]]:
         found.append(("timeout_ms", f"must not be above max_timeout_ms (got {merged['timeout_ms']})"))
     if (merged["tls_cert"] is None) != (merged["tls_key"] is None):
         found.append(("tls_cert", "goes with tls_key: give both, or neither"))
+    if merged["site"] is not None and merged["state"] is not None:
+        found.append(("state", "doesn't go with site, where each release keeps its own"))
     return found
 
 

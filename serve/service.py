@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Literal, ParamSpec, Protocol, TypeVar
 
 from serve.access import Access
 from serve.adapters.listing import Pinned
 from serve.answers import Answer
 from serve.batching.scheduler import Scheduler
+from serve.changes import Changes
 from serve.config import ServeConfig
 from serve.errors import ClosingError, DeadlineError, InputError, SvfitError, TooLarge
 from serve.runtime import Runtime
@@ -52,10 +54,41 @@ class NoMetrics:
         return
 
 
+class Parts:
+    """A runtime, its scheduler, and how many requests are at work with them."""
+
+    def __init__(self, runtime: Runtime, scheduler: Scheduler) -> None:
+        self.runtime, self.scheduler = runtime, scheduler
+        self._users, self._free = 0, asyncio.Event()
+        self._free.set()
+
+    @contextmanager
+    def used(self) -> Iterator[tuple[Runtime, Scheduler]]:
+        """Hold on to both for a request. Of the event loop's thread, as is `free`."""
+        self._users += 1
+        self._free.clear()
+        try:
+            yield self.runtime, self.scheduler
+        finally:
+            self._users -= 1
+            if not self._users:
+                self._free.set()
+
+    async def free(self) -> None:
+        """Wait until no request is at work with them."""
+        await self._free.wait()
+
+    def close(self, timeout: float | None = None) -> None:
+        """Stop the workers, waiting up to `timeout` seconds for their runs, and let go of the runtime."""
+        self.scheduler.close(timeout)
+        self.runtime.close()
+
+
 class Service:
     """A runtime and its scheduler behind limits. `state` is "starting" until it has both, then "ready", "draining".
 
-    `runtime` and `scheduler` may come later, by `open`. All methods belong to the event loop's thread.
+    `runtime` and `scheduler` may come later, by `open`, and others may take their place, by `replace`. All methods
+    belong to the event loop's thread.
     """
 
     def __init__(
@@ -72,20 +105,26 @@ class Service:
         self.metrics: Metrics = metrics or NoMetrics()
         self.state: State = "starting"
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="svfit-service")
-        self._parts: tuple[Runtime, Scheduler] | None = None
+        self._parts: Parts | None = None
+        self._changes = Changes()
         if runtime is not None and scheduler is not None:
             self.open(runtime, scheduler)
 
     def open(self, runtime: Runtime, scheduler: Scheduler) -> None:
         """Begin to answer with these."""
-        self._parts = runtime, scheduler
+        self._parts = Parts(runtime, scheduler)
         if self.state == "starting":
             self.state = "ready"
 
     @property
     def runtime(self) -> Runtime:
         """The runtime. Raises StartingError while it loads."""
-        return self._opened()[0]
+        return self._opened().runtime
+
+    @property
+    def parts(self) -> Parts | None:
+        """What answers now."""
+        return self._parts
 
     @property
     def loaded(self) -> bool:
@@ -95,7 +134,7 @@ class Service:
     @property
     def waiting(self) -> int:
         """Rows in the queue."""
-        return 0 if self._parts is None else self._parts[1].waiting
+        return 0 if self._parts is None else self._parts.scheduler.waiting
 
     def admit(self) -> None:
         """A door calls this for each new request. Raises StartingError or ClosingError unless the state is ready.
@@ -126,11 +165,37 @@ class Service:
         """Run something that waits for a disk or computes for long (adding an adapter, say) in a thread."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: work(*args, **kwargs))
 
+    async def at_runtime(self, work: Callable[[Runtime], T]) -> T:
+        """Run something that reads or changes the runtime's adapters, in a thread, and never while `replace` does its
+        work: what it changes isn't lost, and the runtime isn't closed meanwhile."""
+
+        def run() -> T:
+            with self._changes.shared():
+                return work(self.runtime)
+
+        return await self.call(run)
+
+    async def replace(self, runtime: Runtime, scheduler: Scheduler, commit: Callable[[], None]) -> Parts:
+        """Answer with these once `commit` has returned, which runs in a thread while nothing runs by `at_runtime`.
+
+        Gives what answered before, for the caller to close once it is `free`: requests that began with it end with
+        it. Raises what `commit` raises, and nothing has changed then.
+        """
+        old, new = self._opened(), Parts(runtime, scheduler)
+
+        def run() -> None:
+            with self._changes.alone():
+                commit()
+                self._parts = new
+
+        await self.call(run)
+        return old
+
     def close(self) -> None:
         """Let go of the threads; runtime and scheduler are the caller's to close."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _opened(self) -> tuple[Runtime, Scheduler]:
+    def _opened(self) -> Parts:
         if self._parts is None:
             raise StartingError("the model is still loading; try again in a moment")
         return self._parts
@@ -140,13 +205,26 @@ class Service:
         return min(seconds, self.config.max_timeout_ms / 1000)
 
     async def _answer(self, rows: Sequence[Row], refs: Sequence[str | None], seconds: float) -> list[Answer]:
-        runtime, scheduler = self._opened()
+        with self._opened().used() as (runtime, scheduler):
+            return await self._answered(runtime, scheduler, rows, refs, seconds)
+
+    async def _answered(
+        self,
+        runtime: Runtime,
+        scheduler: Scheduler,
+        rows: Sequence[Row],
+        refs: Sequence[str | None],
+        seconds: float,
+    ) -> list[Answer]:
         characters = self._checked(rows, refs)
         small = characters <= SMALL and len(set(refs)) <= FEW_ADAPTERS
         try:
             async with asyncio.timeout(seconds):
                 until = asyncio.get_running_loop().time() + seconds
-                items = self._prepared(rows, refs) if small else await self.call(self._prepared, rows, refs)
+                if small:
+                    items = _prepared(runtime, rows, refs)
+                else:
+                    items = await self.call(_prepared, runtime, rows, refs)
                 submission = scheduler.submit(items, until)
                 try:
                     logits = await asyncio.wrap_future(submission.future)
@@ -182,10 +260,10 @@ class Service:
             raise TooLarge(f"{characters} characters; a request may have {self.config.max_characters}; send several")
         return characters
 
-    def _prepared(self, rows: Sequence[Row], refs: Sequence[str | None]) -> list[tuple[Tokens, Pinned]]:
-        runtime = self.runtime
-        pins = {ref: runtime.pin(ref) for ref in dict.fromkeys(refs)}
-        return [
-            (runtime.encode(row, pins[ref], f"row {place}"), pins[ref])
-            for place, (row, ref) in enumerate(zip(rows, refs, strict=True), 1)
-        ]
+
+def _prepared(runtime: Runtime, rows: Sequence[Row], refs: Sequence[str | None]) -> list[tuple[Tokens, Pinned]]:
+    pins = {ref: runtime.pin(ref) for ref in dict.fromkeys(refs)}
+    return [
+        (runtime.encode(row, pins[ref], f"row {place}"), pins[ref])
+        for place, (row, ref) in enumerate(zip(rows, refs, strict=True), 1)
+    ]

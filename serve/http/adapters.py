@@ -12,6 +12,7 @@ from starlette.datastructures import UploadFile
 from serve.errors import InputError
 from serve.http.bodies import described, parse
 from serve.http.errors import RESPONSES
+from serve.runtime import Runtime
 from serve.service import Service
 
 PARTS = ("adapter.json", "adapter.safetensors")
@@ -87,21 +88,18 @@ def routes(service: Service) -> APIRouter:
 
     async def changed(change: str, name: str, *values: Any) -> dict[str, Any]:
         """Call a method of the runtime that changes `name`; what is there afterwards."""
-        runtime = service.runtime
 
-        def work() -> dict[str, Any]:
+        def work(runtime: Runtime) -> dict[str, Any]:
             getattr(runtime, change)(name, *values)
             return dataclasses.asdict(runtime.show(values[0] if change == "rename" else name))
 
-        return await service.call(work)
+        return await service.at_runtime(work)
 
     @router.get("", summary="List adapters, by name.", response_model=Page)
     async def list_adapters(
         limit: Annotated[int, Query(ge=1, le=10_000)] = 100, after: Annotated[str, Query(max_length=64)] = ""
     ) -> dict[str, Any]:
-        runtime = service.runtime
-
-        def work() -> dict[str, Any]:
+        def work(runtime: Runtime) -> dict[str, Any]:
             found = [info for info in runtime.list() if info.name > after]
             more = len(found) > limit
             return {
@@ -109,11 +107,11 @@ def routes(service: Service) -> APIRouter:
                 "next": found[limit - 1].name if more else None,
             }
 
-        return await service.call(work)
+        return await service.at_runtime(work)
 
     @router.get("/{name}", summary="Show one, by name or name@version, with its card.", response_model=Card)
     async def show(name: str) -> dict[str, Any]:
-        return dataclasses.asdict(await service.call(service.runtime.show, name))
+        return dataclasses.asdict(await service.at_runtime(lambda runtime: runtime.show(name)))
 
     @router.post(
         "/{name}",
@@ -123,21 +121,21 @@ def routes(service: Service) -> APIRouter:
         openapi_extra={"requestBody": UPLOAD},
     )
     async def add(name: str, request: Request) -> dict[str, Any]:
-        runtime, files = service.runtime, await _files(request)
-        return dataclasses.asdict(await service.call(runtime.add, files, name))
+        files = await _files(request)
+        return dataclasses.asdict(await service.at_runtime(lambda runtime: runtime.add(files, name)))
 
     @router.delete("/{name}", summary="Remove an adapter with all its versions.", response_model=Removed)
     async def remove(name: str) -> dict[str, str]:
         if "@" in name:
             raise InputError(f"{name}: a version is removed at /v1/adapters/NAME/versions/VERSION")
-        await service.call(service.runtime.remove, name)
+        await service.at_runtime(lambda runtime: runtime.remove(name))
         return {"removed": name}
 
     @router.delete(
         "/{name}/versions/{version}", summary="Remove a version that isn't the default.", response_model=Removed
     )
     async def remove_version(name: str, version: int) -> dict[str, str]:
-        await service.call(service.runtime.remove, f"{name}@{version}")
+        await service.at_runtime(lambda runtime: runtime.remove(f"{name}@{version}"))
         return {"removed": f"{name}@{version}"}
 
     @router.put(

@@ -76,7 +76,8 @@ def reference(name: str, version: str) -> str:
 async def is_ready(service: Service, name: str, version: str = "") -> bool:
     """Whether a model answers now. Raises NotFound for one that isn't there."""
     if not is_bundle(service, name, version):
-        await service.call(service.runtime.show, reference(name, version))
+        ref = reference(name, version)
+        await service.at_runtime(lambda runtime: runtime.show(ref))
     return service.state == "ready"
 
 
@@ -86,7 +87,8 @@ async def model_metadata(service: Service, name: str, version: str = "") -> Mode
     if is_bundle(service, name, version):
         inputs = [_text_input(texts), TensorInfo("adapter", "BYTES", [-1])]
         return ModelInfo(name, [BUNDLE_VERSION], PLATFORM, inputs, [_output_info(output, -1) for output in OUTPUTS])
-    info = await service.call(service.runtime.show, reference(name, version))
+    ref = reference(name, version)
+    info = await service.at_runtime(lambda runtime: runtime.show(ref))
     texts = info.card.get("texts") or texts
     given = CLASSIFICATION if info.labels else REGRESSION
     outputs = [_output_info(output, len(info.labels)) for output in given]

@@ -9,6 +9,7 @@ from typing import Any
 
 from serve.errors import Conflict, InputError, NotFound
 from serve.oip.models import BUNDLE_VERSION, is_bundle, reference
+from serve.runtime import Runtime
 from serve.service import Service
 
 FILES = ("file:adapter.json", "file:adapter.safetensors")
@@ -27,7 +28,7 @@ class IndexEntry:
 async def index(service: Service) -> list[IndexEntry]:
     """Every version of every model, the bundle's first."""
     own = service.runtime.bundle.manifest.name
-    adapters = [info for info in await service.call(service.runtime.list) if info.name != own]
+    adapters = [info for info in await service.at_runtime(lambda runtime: runtime.list()) if info.name != own]
     return [
         IndexEntry(own, BUNDLE_VERSION),
         *(IndexEntry(info.name, str(version)) for info in adapters for version in info.versions),
@@ -48,17 +49,20 @@ async def load(service: Service, name: str, parameters: Mapping[str, Any]) -> No
             raise Conflict(f"model {name} is the bundle's; load an adapter under another name")
         return
     reference(name, "")
-    runtime = service.runtime
-    if files:
-        await service.call(runtime.add, files, name)
-        return
-    try:
-        await service.call(runtime.show, name)
-    except NotFound as error:
-        swap = runtime.bundle.manifest.swap
-        if swap is None or name not in swap.adapters:
-            raise NotFound(f"{error}; to add it, load it with {' and '.join(FILES)}") from error
-        await service.call(runtime.add, runtime.bundle.path / "adapters" / name, name)
+
+    def work(runtime: Runtime) -> None:
+        if files:
+            runtime.add(files, name)
+            return
+        try:
+            runtime.show(name)
+        except NotFound as error:
+            swap = runtime.bundle.manifest.swap
+            if swap is None or name not in swap.adapters:
+                raise NotFound(f"{error}; to add it, load it with {' and '.join(FILES)}") from error
+            runtime.add(runtime.bundle.path / "adapters" / name, name)
+
+    await service.at_runtime(work)
 
 
 async def unload(service: Service, name: str) -> None:
@@ -71,7 +75,8 @@ async def unload(service: Service, name: str) -> None:
     """
     if is_bundle(service, name):
         raise Conflict(f"model {name} is the bundle's and stays; stop the server, or unload one of its adapters")
-    await service.call(service.runtime.remove, reference(name, ""))
+    ref = reference(name, "")
+    await service.at_runtime(lambda runtime: runtime.remove(ref))
 
 
 def _files(parameters: Mapping[str, Any]) -> tuple[bytes, bytes] | None:

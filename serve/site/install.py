@@ -10,7 +10,8 @@ from serve.bundle import Bundle
 from serve.delivery import archive as archives
 from serve.delivery.keys import read_trusted
 from serve.delivery.signature import open_trusted
-from serve.site.carry import carry, fits, later
+from serve.manifest import Manifest
+from serve.site.carry import carry, fits, later, link_contents
 from serve.site.history import Entry
 from serve.site.store import Site, copy_bundle
 
@@ -44,17 +45,27 @@ def first_release(site: Site, bundle: Path, trust: Sequence[Path]) -> Entry:
     return entry
 
 
+def begin_to_carry(site: Site, old: Entry, new: Entry) -> None:
+    """Most of what `carry_along` does, so that it takes a moment only. Raises InputError, SvfitError."""
+    if fits(*_manifests(site, old, new)):
+        link_contents(site.state(old), site.state(new))
+
+
 def carry_along(site: Site, old: Entry, new: Entry) -> str:
     """Bring the adapters that came later to `old` along to `new`, not named yet; what became of them, "" if none did.
 
     Raises InputError, SvfitError.
     """
-    before, after = (Bundle.open(site.place(entry.release), check=False).manifest for entry in (old, new))
     count = later(site.state(old))
     told = "1 adapter version that came later" if count == 1 else f"{count} adapter versions that came later"
-    if fits(before, after):
+    if fits(*_manifests(site, old, new)):
         carry(site.state(old), site.state(new))  # also what became of the sealed ones: renamed, removed
         return f"{told} came along" if count else ""
     if not count:
         return ""
     return f"{told} stayed with the release before: this one is on another base, or carries other directions"
+
+
+def _manifests(site: Site, old: Entry, new: Entry) -> tuple[Manifest, Manifest]:
+    before, after = (Bundle.open(site.place(entry.release), check=False).manifest for entry in (old, new))
+    return before, after

@@ -17,6 +17,7 @@ import contextlib
 import os
 import secrets
 import shutil
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -33,7 +34,7 @@ RELEASES, STATES, INCOMING = "releases", "states", "incoming"
 
 
 class Site:
-    """A site that this process may change; a context manager. Its methods aren't for several threads at once."""
+    """A site that this process may change; a context manager. Only `files` may run beside another method."""
 
     def __init__(self, folder: Path, keep: int = 3) -> None:
         """Open a site's folder, made where it isn't there, and sweep what a killed process left.
@@ -138,12 +139,10 @@ class Site:
         """Name the release before the current one. Raises Conflict where there is none, SvfitError."""
         self._write(self.history.rolled_back())
 
-    def sweep(self) -> None:
-        """Remove releases and states that aren't named. A folder that can't be removed now is left for later."""
-        named = {
-            RELEASES: {entry.release for entry in self.history.entries},
-            STATES: {entry.state for entry in self.history.entries},
-        }
+    def sweep(self, spare: Sequence[Entry] = ()) -> None:
+        """Remove releases and states that are neither named nor spared. One that can't be removed now is left."""
+        entries = (*self.history.entries, *spare)
+        named = {RELEASES: {entry.release for entry in entries}, STATES: {entry.state for entry in entries}}
         for folder, names in named.items():
             for path in (self.folder / folder).iterdir():
                 if path.name.partition(".")[0] not in names:  # a release's device profile lies beside it
