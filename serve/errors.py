@@ -27,6 +27,12 @@ class GateError(SvfitError):
     kind = "gate"
 
 
+class UnmetError(SvfitError):
+    """Nothing that was measured keeps every wish; the nearest is named."""
+
+    kind = "unmet"
+
+
 class NotFound(SvfitError):  # noqa: N818  (an answer to a question, not a fault)
     """What was asked for by name isn't there."""
 

@@ -88,11 +88,12 @@ def verify(bundle: Bundle | Path | str, *, threads: int | None = None) -> Verify
     for variant in bundle.manifest.variants:
         session, max_length = open_default(bundle, tokenizer, variant.name, Settings(threads))
         now = sample_outputs(session, tokenizer, samples.rows, max_length)
-        checks.append(_compare(bundle.manifest, variant, samples, now))
+        checks.append(compare(bundle.manifest, variant, samples, now))
     return VerifyResult(str(bundle.path), len(bundle.manifest.files), tuple(checks), adapters)
 
 
-def _compare(manifest: Manifest, variant: Variant, samples: Samples, now: npt.NDArray[np.float32]) -> VariantCheck:
+def compare(manifest: Manifest, variant: Variant, samples: Samples, now: npt.NDArray[np.float32]) -> VariantCheck:
+    """Answers of this machine, float32 (samples, width), against those stored; wider where int8 differs by nature."""
     stored = samples.outputs[variant.name]
     tolerance = samples.tolerance[variant.name]
     max_abs = float(np.abs(now - stored).max())

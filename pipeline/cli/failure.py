@@ -10,7 +10,7 @@ import click
 
 from .output import DEBUG_KEY
 
-EXIT_CODES = {"usage": 2, "gate": 4}
+EXIT_CODES = {"usage": 2, "gate": 4, "unmet": 5}
 FAILED, INTERRUPTED = 1, 130
 
 # Import name: distribution name, where a command needs more than the base install.

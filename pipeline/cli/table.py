@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "pack": ("pipeline.cli.commands.pack:pack", "Put a bundle in one file, signed on request."),
     "unpack": ("pipeline.cli.commands.unpack:unpack", "Make a bundle's folder of an archive, checked."),
     "keys": ("pipeline.cli.commands.keys:keys", "Keys that bundles are signed and trusted by."),
+    "tune": ("pipeline.cli.commands.tune:tune", "Find the best variant and settings for this machine."),
     "update": ("pipeline.cli.commands.update:update", "A new version of an adapter from new rows."),
     "compare": ("pipeline.cli.commands.compare:compare", "Methods side by side: cost, accuracy, and which to use."),
     "inspect": ("pipeline.cli.commands.inspect:inspect", "Show the spectrum of a model or an adapter."),

@@ -1,1 +1,1 @@
-"""Choosing variant and settings on the device, by measuring."""
+"""The best way to run a bundle on this machine, found by measuring."""

@@ -1,0 +1,82 @@
+"""One candidate in a process that holds what `svfit serve` holds: loaded, asked, timed, weighed.
+
+python -P -m serve.tune.child '{"bundle": "site.bundle", "variant": "int8", "settings": {…}, "seconds": 1, "batch": 16}'
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+from serve.bundle import Bundle
+from serve.engine import open_default
+from serve.errors import SvfitError
+from serve.machine import give_back_memory
+from serve.samples import read_samples, sample_outputs
+from serve.settings import Settings
+from serve.tokenize import TextTokenizer, Tokens
+from serve.tune.memory import peak, resident
+from serve.verify import compare
+
+LEAST, MOST = 20, 2000  # single rows that are timed, whatever the time
+LEAST_BATCHES = 3
+BATCH_SHARE = 0.3  # of the time
+
+
+def main(task: dict[str, Any]) -> dict[str, Any]:
+    """What was measured, ready for JSON: `check` (as VariantCheck), and where that passed the times and the bytes."""
+    import serve.http.server  # noqa: F401  (its memory counts)
+
+    bundle = Bundle.open(Path(task["bundle"]), check=False)  # the parent has checked it
+    samples, tokenizer = read_samples(bundle), TextTokenizer(bundle)
+    variant = bundle.manifest.variant(task["variant"])
+    session, max_length = open_default(bundle, tokenizer, variant.name, Settings(**task["settings"]))
+    give_back_memory()
+    loaded = resident()
+    check = compare(bundle.manifest, variant, samples, sample_outputs(session, tokenizer, samples.rows, max_length))
+    told: dict[str, Any] = {"passed": check.passed, "max_abs": check.max_abs, "tolerance": check.tolerance}
+    if not check.passed:
+        return told
+
+    def answer(rows: Sequence[Any]) -> None:
+        tokens: list[Tokens] = [tokenizer.encode(row, max_length) for row in rows]
+        session.run(tokenizer.pad(tokens))
+
+    rows = cycle(samples.rows)
+    batches = cycle([list(islice(rows, task["batch"])) for _ in samples.rows])
+    began = time.process_time()
+    single_ms = _timed(lambda: answer([next(rows)]), task["seconds"] * (1 - BATCH_SHARE), LEAST)
+    cpu_ms = 1000 * (time.process_time() - began) / len(single_ms)
+    batch_ms = _timed(lambda: answer(next(batches)), task["seconds"] * BATCH_SHARE, LEAST_BATCHES)
+    return {
+        **told,
+        "single_ms": single_ms,
+        "batch_ms": batch_ms,
+        "cpu_ms": cpu_ms,
+        "resident": loaded.resident,
+        "own": loaded.own,
+        "peak": peak(),
+    }
+
+
+def _timed(work: Callable[[], None], seconds: float, least: int) -> list[float]:
+    """Milliseconds of each run, for as long as `seconds` and at least so often."""
+    found: list[float] = []
+    until = time.perf_counter() + seconds
+    while len(found) < least or (time.perf_counter() < until and len(found) < MOST):
+        start = time.perf_counter()
+        work()
+        found.append(1000 * (time.perf_counter() - start))
+    return found
+
+
+if __name__ == "__main__":
+    try:
+        sys.stdout.write(json.dumps(main(json.loads(sys.argv[1]))))
+    except SvfitError as error:
+        sys.exit(str(error))
