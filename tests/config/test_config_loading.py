@@ -91,7 +91,7 @@ def test_defaults_are_the_documented_ones(tmp_path: Path) -> None:
             "settle_epochs": 2,
             "adapters": [],
         },
-        "quantize": {"enabled": True, "max_drop": 0.5, "batch": 16},
+        "quantize": {"enabled": True, "variants": ["int8"], "keep": "best", "max_drop": 0.5, "batch": 16},
     }
     json.dumps(config.resolved(), allow_nan=False)
 
