@@ -34,9 +34,10 @@ class Candidate:
         """The same with another number of threads."""
         return replace(self, settings=replace(self.settings, threads=threads))
 
-    def without(self, *switches: str) -> Candidate:
-        """The same with these turned off."""
-        return replace(self, settings=replace(self.settings, **dict.fromkeys(switches, False)))
+    def turned(self, *switches: str) -> Candidate:
+        """The same with these turned off where they are on, on where they are off."""
+        turned = {switch: not getattr(self.settings, switch) for switch in switches}
+        return replace(self, settings=replace(self.settings, **turned))
 
     def __str__(self) -> str:
         threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"

@@ -1,6 +1,6 @@
-"""One candidate in a process that holds what `svfit serve` holds: loaded, asked, timed, weighed.
+"""One candidate in a process of its own: loaded, asked, timed, weighed.
 
-python -P -m serve.tune.child '{"bundle": "site.bundle", "variant": "int8", "settings": {…}, "seconds": 1, "batch": 16}'
+python -P -m serve.tune.child '{"bundle": "site.bundle", "variant": "int8", "settings": {…}, …}'
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -29,9 +30,10 @@ BATCH_SHARE = 0.3  # of the time
 
 
 def main(task: dict[str, Any]) -> dict[str, Any]:
-    """What was measured, ready for JSON: `check` (as VariantCheck), and where that passed the times and the bytes."""
-    import serve.http.server  # noqa: F401  (its memory counts)
+    """What was measured, ready for JSON: whether the answers are right, and then the times and the bytes.
 
+    `task` has `bundle`, `variant`, `settings`, `seconds` to time, `batch` rows, and whether to weigh the `server` too.
+    """
     bundle = Bundle.open(Path(task["bundle"]), check=False)  # the parent has checked it
     samples, tokenizer = read_samples(bundle), TextTokenizer(bundle)
     variant = bundle.manifest.variant(task["variant"])
@@ -53,15 +55,26 @@ def main(task: dict[str, Any]) -> dict[str, Any]:
     single_ms = _timed(lambda: answer([next(rows)]), task["seconds"] * (1 - BATCH_SHARE), LEAST)
     cpu_ms = 1000 * (time.process_time() - began) / len(single_ms)
     batch_ms = _timed(lambda: answer(next(batches)), task["seconds"] * BATCH_SHARE, LEAST_BATCHES)
-    return {
-        **told,
-        "single_ms": single_ms,
-        "batch_ms": batch_ms,
-        "cpu_ms": cpu_ms,
-        "resident": loaded.resident,
-        "own": loaded.own,
-        "peak": peak(),
-    }
+    told |= {"single_ms": single_ms, "batch_ms": batch_ms, "cpu_ms": cpu_ms, **asdict(loaded), "peak": peak()}
+    return {**told, "server": _server()} if task["server"] else told
+
+
+def _server() -> dict[str, int | None]:
+    """Bytes that a server without a bundle takes beside what answers; the same whatever the candidate."""
+    before = resident()
+    import serve.http.server  # noqa: F401  (part of what is weighed)
+    from serve.config import ServeConfig
+    from serve.http.app import create_app
+    from serve.service import Service
+
+    app = create_app(Service(None, None, ServeConfig()))
+    app.openapi()  # routes are finished when they are first needed
+    after = resident()
+    return {"resident": _more(before.resident, after.resident), "own": _more(before.own, after.own)}
+
+
+def _more(before: int | None, after: int | None) -> int | None:
+    return None if before is None or after is None else max(0, after - before)
 
 
 def _timed(work: Callable[[], None], seconds: float, least: int) -> list[float]:

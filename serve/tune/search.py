@@ -78,18 +78,17 @@ class Search:
                     break
 
     def _settings(self, variant: str) -> None:
-        """Turn each switch off alone, then those together that helped."""
-        base = self._of(variant)
-        if base is None:
-            return
-        helped = []
-        for switch in _switches(base.candidate):
-            tried = self._ask(base.candidate.without(switch))
-            if tried is not None and preferred([base, tried], self._wishes) is tried:
-                helped.append(switch)
-        for count in range(len(helped), 1, -1):
-            for switches in combinations(helped, count):
-                self._ask(base.candidate.without(*switches))
+        """Turn each switch alone, then those together that helped, and the same from there while that helps."""
+        while (base := self._of(variant)) is not None:
+            helped = []
+            for switch in _switches(base.candidate):
+                tried = self._ask(base.candidate.turned(switch))
+                if tried is not None and preferred([base, tried], self._wishes) is tried:
+                    helped.append(switch)
+            if len(helped) > 1:
+                self._ask(base.candidate.turned(*helped))
+            if self._of(variant) is base:
+                return
 
     def _finals(self, end: float | None) -> None:
         """Measure the best few again, taking turns, so that a slow moment of the machine meets all of them."""
@@ -157,7 +156,7 @@ def every(variants: Sequence[str], counts: Sequence[int]) -> Iterator[Candidate]
         switches = _switches(base)
         for number in range(len(switches) + 1):
             for off in combinations(switches, number):
-                yield base.without(*off)
+                yield base.turned(*off)
 
 
 def _switches(candidate: Candidate) -> list[str]:

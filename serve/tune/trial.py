@@ -16,46 +16,53 @@ BATCH = 16
 PATIENCE = 120.0  # seconds that a process may take above what it was given
 
 
-def measure(bundle: Bundle, candidate: Candidate, seconds: float, batch: int = BATCH) -> Measured:
-    """Load the candidate in a process of its own, check its answers, and time it for about `seconds`.
+class Trials:
+    """Measures a bundle's candidates. The server's own memory is measured once and counted for each."""
 
-    A candidate that can't be loaded, answers otherwise than was stored, or crashes has a `problem`.
-    """
-    task = {
-        "bundle": str(bundle.path.resolve()),
-        "variant": candidate.variant,
-        "settings": asdict(candidate.settings),
-        "seconds": seconds,
-        "batch": batch,
-    }
-    accuracy = accuracy_of(bundle, candidate.variant)
-    # -P: a folder named serve where the command was given is no part of this program
-    command = [sys.executable, "-P", "-m", "serve.tune.child", json.dumps(task)]
-    try:
-        done = subprocess.run(  # noqa: S603
+    def __init__(self, bundle: Bundle, batch: int = BATCH) -> None:
+        self._bundle, self._batch = bundle, batch
+        self._server: dict[str, int | None] | None = None
+
+    def __call__(self, candidate: Candidate, seconds: float) -> Measured:
+        """Load a candidate in a process of its own, check its answers, and time it for about `seconds`.
+
+        One that can't be loaded, answers otherwise than was stored, or crashes has a `problem`.
+        """
+        accuracy = accuracy_of(self._bundle, candidate.variant)
+        try:
+            done = self._ended(candidate, seconds)
+        except subprocess.TimeoutExpired:
+            problem = f"took more than {seconds + PATIENCE:.0f} s to load and answer"
+            return Measured(candidate, accuracy=accuracy, problem=problem)
+        if done.returncode:
+            return Measured(candidate, accuracy=accuracy, problem=_failure(done.returncode, done.stderr))
+        found: dict[str, Any] = json.loads(done.stdout)
+        if not found["passed"]:
+            problem = f"answers otherwise here: differs by {found['max_abs']:.3g}, allowed {found['tolerance']:.3g}"
+            return Measured(candidate, max_abs=found["max_abs"], accuracy=accuracy, problem=problem)
+        if self._server is None:
+            self._server = found["server"]
+        resident = _sum(found["resident"], self._server["resident"])
+        own, peak = _sum(found["own"], self._server["own"]), _sum(found["peak"], self._server["resident"])
+        single, batch = tuple(found["single_ms"]), tuple(found["batch_ms"])
+        return Measured(
+            candidate, single, batch, self._batch, found["cpu_ms"], resident, own, peak, found["max_abs"], accuracy
+        )
+
+    def _ended(self, candidate: Candidate, seconds: float) -> subprocess.CompletedProcess[bytes]:
+        task = {
+            "bundle": str(self._bundle.path.resolve()),
+            "variant": candidate.variant,
+            "settings": asdict(candidate.settings),
+            "seconds": seconds,
+            "batch": self._batch,
+            "server": self._server is None,
+        }
+        # -P: a folder named serve where the command was given is no part of this program
+        command = [sys.executable, "-P", "-m", "serve.tune.child", json.dumps(task)]
+        return subprocess.run(  # noqa: S603
             command, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds + PATIENCE, check=False
         )
-    except subprocess.TimeoutExpired:
-        problem = f"took more than {seconds + PATIENCE:.0f} s to load and answer"
-        return Measured(candidate, accuracy=accuracy, problem=problem)
-    if done.returncode:
-        return Measured(candidate, accuracy=accuracy, problem=_failure(done.returncode, done.stderr))
-    found: dict[str, Any] = json.loads(done.stdout)
-    if not found["passed"]:
-        problem = f"answers otherwise here: differs by {found['max_abs']:.3g}, allowed {found['tolerance']:.3g}"
-        return Measured(candidate, max_abs=found["max_abs"], accuracy=accuracy, problem=problem)
-    return Measured(
-        candidate,
-        tuple(found["single_ms"]),
-        tuple(found["batch_ms"]),
-        batch,
-        found["cpu_ms"],
-        found["resident"],
-        found["own"],
-        found["peak"],
-        found["max_abs"],
-        accuracy,
-    )
 
 
 def accuracy_of(bundle: Bundle, variant: str) -> float | None:
@@ -65,6 +72,10 @@ def accuracy_of(bundle: Bundle, variant: str) -> float | None:
         if isinstance(place, dict) and isinstance(place.get("accuracy"), int | float):
             return float(place["accuracy"])
     return None
+
+
+def _sum(size: int | None, more: int | None) -> int | None:
+    return None if size is None else size + (more or 0)
 
 
 def _failure(code: int, stderr: bytes) -> str:

@@ -15,7 +15,7 @@ from serve.profile import Machine, Profile
 from serve.tune.candidate import Measured
 from serve.tune.choice import RULE, Wishes, best, nearest
 from serve.tune.search import Measure, Search
-from serve.tune.trial import accuracy_of, measure
+from serve.tune.trial import Trials, accuracy_of
 
 LEAST_SECONDS, MOST_SECONDS = 1.0, 3600.0
 BUSY = 0.5  # programs that want a core, for each core, above which times say as much of them as of the bundle
@@ -93,7 +93,7 @@ def tune(
 ) -> Tuned:
     """Measure within about `seconds`, each candidate in a process of its own; `sweep` measures all there are instead.
 
-    `on_visit` is told of every visit; `measuring` stands in for `serve.tune.trial.measure`. That nothing keeps the
+    `on_visit` is told of every visit; `measuring` stands in for `serve.tune.trial.Trials`. That nothing keeps the
     wishes doesn't raise here: see `Tuned.require`. Raises UsageError where the bundle doesn't tell what is wished.
     """
     if not LEAST_SECONDS <= seconds <= MOST_SECONDS:
@@ -103,7 +103,7 @@ def tune(
     if wishes.min_accuracy is not None and silent:
         raise UsageError(f"min-accuracy: the bundle tells no accuracy of {', '.join(silent)}; leave it out")
     machine, remarks = Machine.here(), _busy()
-    one = measuring or (lambda candidate, share: measure(bundle, candidate, share))
+    one = measuring or Trials(bundle)
 
     def told(candidate: Any, share: float) -> Measured:
         found = one(candidate, share)
