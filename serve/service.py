@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Literal, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Literal, ParamSpec, Protocol, TypeVar
 
 from serve.access import Access
 from serve.adapters.listing import Pinned
@@ -21,6 +21,9 @@ from serve.config import ServeConfig
 from serve.errors import ClosingError, DeadlineError, InputError, SvfitError, TooLarge
 from serve.runtime import Runtime
 from serve.tokenize import Row, Tokens
+
+if TYPE_CHECKING:
+    from serve.site.switch import Switch
 
 State = Literal["starting", "ready", "draining"]
 SMALL = 4096  # characters of a request that are tokenized at once, without a thread: some tenths of a millisecond
@@ -87,7 +90,8 @@ class Parts:
 class Service:
     """A runtime and its scheduler behind limits. `state` is "starting" until it has both, then "ready", "draining".
 
-    `runtime` and `scheduler` may come later, by `open`, and others may take their place, by `replace`. All methods
+    `runtime` and `scheduler` may come later, by `open`, and others may take their place, by `replace`, which `site`
+    does where the server has one. All methods
     belong to the event loop's thread.
     """
 
@@ -103,6 +107,7 @@ class Service:
         self.config = config
         self.access = access or Access()
         self.metrics: Metrics = metrics or NoMetrics()
+        self.site: Switch | None = None
         self.state: State = "starting"
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="svfit-service")
         self._parts: Parts | None = None

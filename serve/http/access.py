@@ -15,6 +15,8 @@ OPEN = frozenset(
 """Asked without a key: they tell nothing about adapters."""
 ASKING = re.compile(r"/v1/predict|/v2/repository/index|/v2/models/[^/]+(/versions/[^/]+)?/infer")
 """What is posted without changing anything; every other request that isn't a GET needs an admin key."""
+SITE = "/v1/site"
+"""What is below it takes an admin key for reading too: it gives whole bundles away."""
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -23,6 +25,7 @@ def check_access(access: Access, method: str, path: str, headers: Headers, cors_
     if path in OPEN and method in READING:
         return
     admin = method not in READING and not (method == "POST" and ASKING.fullmatch(path))
+    admin = admin or path == SITE or path.startswith(f"{SITE}/")
     access.check(_key(headers), admin=admin, direct=not admin or _direct(headers, cors_origins))
 
 

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from serve.http import adapters, errors, health, metrics, oip, predict
+from serve.http import adapters, errors, health, metrics, oip, predict, site
 from serve.http.docs import add_docs
 from serve.http.front import Front
 from serve.http.logs import Log
@@ -27,7 +27,7 @@ def create_app(service: Service, *, log: Log | None = None) -> FastAPI:
     numbers = metrics.PrometheusMetrics(service.config.metrics_labels)
     numbers.watch(service)
     service.metrics = app.state.metrics = numbers
-    for part in (predict, adapters, health):
+    for part in (predict, adapters, site, health):
         app.include_router(part.routes(service))
     oip.add_routes(app, service)
     app.include_router(metrics.routes(numbers))

@@ -9,13 +9,14 @@ from typing import Any
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serve.errors import ClosingError, SvfitError
+from serve.errors import ClosingError, NotFound, SvfitError
 from serve.http.access import OPEN, check_access
 from serve.http.errors import INTERNAL, error_response, told
 from serve.http.exchange import CURRENT, Exchange, request_id
 from serve.http.limits import HungUp, discard, read_body
 from serve.http.logs import Log
 from serve.http.metrics import PrometheusMetrics
+from serve.http.uploads import NO_SITE, UPLOADS, Upload, read_upload
 from serve.service import Service
 
 HUNG_UP = 499  # nginx's number for a client that left; nobody reads it but the log and the metrics
@@ -62,7 +63,8 @@ class Front:
             )
             if scope["path"] not in WHILE_ANY:
                 self._service.admit()
-            body = await read_body(receive, headers, self._service.config) if has_body else b""
+            upload = await self._upload(scope, headers, receive)
+            body = await read_body(receive, headers, self._service.config) if has_body and upload is None else b""
         except HungUp:
             exchange.status = HUNG_UP
             return
@@ -85,6 +87,20 @@ class Front:
             self._metrics.failed("internal")
             if not exchange.status:
                 await told(500, INTERNAL)(scope, receive, send)
+        finally:
+            if upload is not None:
+                upload.discard()
+
+    async def _upload(self, scope: Scope, headers: Headers, receive: Receive) -> Upload | None:
+        """The body of a request whose body belongs in a file, left in `scope["svfit.upload"]`."""
+        config, site = self._service.config, self._service.site
+        if (scope["method"], scope["path"]) not in UPLOADS:
+            return None
+        if site is None:
+            raise NotFound(NO_SITE)
+        upload = await read_upload(receive, headers, site.incoming, config.site_max_mb, config.read_seconds)
+        scope["svfit.upload"] = upload
+        return upload
 
     async def _until_hung_up(self, scope: Scope, body: bytes, receive: Receive, send: Send, exchange: Exchange) -> None:
         """Run the routes on a body already read; cancel them when the client leaves."""

@@ -60,6 +60,7 @@ class PrometheusMetrics:
         self._ready = Gauge("svfit_ready", "1 while the server takes requests.", registry=registry)
         self._service: Any = None
         self.registry.register(_Adapters(self))
+        self.registry.register(_Release(self))
 
     def watch(self, service: Any) -> None:
         """Read queue, readiness and adapters from this service at each scrape."""
@@ -71,6 +72,12 @@ class PrometheusMetrics:
         """The runtime's numbers; none while it loads."""
         service = self._service
         return {} if service is None or not service.loaded else service.runtime.stats()
+
+    def release(self) -> str | None:
+        """The release that answers; None without a site."""
+        site = None if self._service is None else self._service.site
+        entry = None if site is None else site.history.now
+        return None if entry is None else str(entry.release)
 
     def answered(self, adapters: Mapping[str, int], tokens: int, queue_seconds: float, compute_seconds: float) -> None:
         """As `serve.service.Metrics`."""
@@ -125,6 +132,20 @@ class _Adapters:
         for key, about in COUNTERS.items():
             if key in stats:
                 yield CounterMetricFamily(f"svfit_adapter_{key}", about, value=stats[key])
+
+
+class _Release:
+    """Which release answers, as a label."""
+
+    def __init__(self, metrics: PrometheusMetrics) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterator[Metric]:
+        release = self._metrics.release()
+        if release is not None:
+            family = GaugeMetricFamily("svfit_release_info", "The site's current release.", labels=["release"])
+            family.add_metric([release], 1.0)
+            yield family
 
 
 def routes(metrics: PrometheusMetrics) -> APIRouter:

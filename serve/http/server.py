@@ -18,18 +18,18 @@ import uvicorn
 
 from serve.access import Access, load_access
 from serve.batching.scheduler import Scheduler
+from serve.bundle import Bundle
 from serve.config import ServeConfig
-from serve.delivery.signature import open_trusted
 from serve.errors import UsageError
 from serve.http.app import create_app
 from serve.http.exchange import Exchange
+from serve.http.loading import load, open_bundle
 from serve.http.logs import Log, LogHandler
-from serve.machine import cores
-from serve.profile import find
 from serve.runtime import Runtime
 from serve.service import Service
+from serve.site.store import Site
+from serve.site.switch import CLOSE_SECONDS, Switch
 
-_LOG = logging.getLogger(__name__)
 LOGGERS = ("uvicorn.error", "serve")
 BACKLOG = 2048
 KEEP_ALIVE_SECONDS = 65  # more than the 60 that proxies wait, so that it is they who close a connection
@@ -48,16 +48,18 @@ class Started:
 
 
 def run(
-    bundle: Path,
+    bundle: Path | None,
     config: ServeConfig,
     *,
     environment: Mapping[str, str],
     announce: Callable[[Started], None],
 ) -> None:
-    """Serve a bundle until SIGTERM or SIGINT, then finish what is under way within `drain_seconds`.
+    """Serve a bundle, or a site's current release, until SIGTERM or SIGINT; then finish what is under way within
+    `drain_seconds`.
 
-    `announce` is called once, when requests are taken. It listens before it loads, so that `live` and `ready` tell
-    the truth meanwhile. Raises UsageError (an address, keys, TLS files), InputError (the bundle).
+    `bundle` may be None where `config.site` has a release. `announce` is called once, when requests are taken. It
+    listens before it loads, so that `live` and `ready` tell the truth meanwhile. Raises UsageError (an address, keys,
+    TLS files), InputError (the bundle), Conflict (the site is another process's).
     """
     log = Log(config.log)
     access = load_access(config.host, config.api_keys_file, config.admin_keys_file, environment)
@@ -68,7 +70,7 @@ def run(
 
 
 async def _serve(
-    bundle: Path,
+    bundle: Path | None,
     config: ServeConfig,
     access: Access,
     log: Log,
@@ -110,16 +112,21 @@ async def _serve(
 
     with _on_signals(stop):
         serving = asyncio.create_task(server.serve(sockets=[listening]))
-        log.event("loading", bundle=str(bundle), url=url)
-        runtime: Runtime | None = None
-        scheduler: Scheduler | None = None
+        log.event("loading", bundle=str(bundle or config.site), url=url)
+        site: Site | None = None
         doors: list[Any] = []
+
+        def loaded(opened: Bundle, state: Path | None) -> tuple[Runtime, Scheduler]:
+            return load(opened, state, config, app.state.metrics.batch)
+
         try:
-            runtime = await asyncio.to_thread(_load, bundle, config)
-            scheduler = _scheduler(runtime, config, app.state.metrics.batch)
-            service.open(runtime, scheduler)
+            site, opened, state = await asyncio.to_thread(open_bundle, bundle, config, log)
+            service.open(*await asyncio.to_thread(loaded, opened, state))
+            if site is not None:
+                service.site = Switch(site, service, loaded, log.event)
             grpc = await _open_grpc(service, config, doors, observe)
             if service.state == "ready":
+                runtime = service.runtime
                 adapters = len(await service.call(runtime.list))
                 announce(Started(url, grpc, runtime.bundle.manifest.name, runtime.variant.name, adapters))
                 log.event("ready", url=url, grpc=grpc, adapters=adapters)
@@ -129,11 +136,13 @@ async def _serve(
             server.should_exit = True
             told.set()
             await asyncio.gather(serving, *(door.stop(config.drain_seconds) for door in doors))
+            if service.site is not None:
+                await service.site.close()
+            elif site is not None:
+                site.close()
             service.close()
-            if scheduler is not None:
-                await asyncio.to_thread(scheduler.close, 5.0)
-            if runtime is not None:
-                runtime.close()
+            if service.parts is not None:
+                await asyncio.to_thread(service.parts.close, CLOSE_SECONDS)
             log.event("stopped")
 
 
@@ -144,36 +153,6 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leave signals to whoever runs it."""
         yield
-
-
-def _load(bundle: Path, config: ServeConfig) -> Runtime:
-    opened = open_trusted(bundle, config.trust)
-    found = find(opened, config.profile)
-    if found.remark:
-        _LOG.warning("%s", found.remark)
-    shared = max(1, cores() // config.workers)  # more would wait for each other
-    return Runtime(
-        opened,
-        state=config.state,
-        variant=config.variant,
-        threads=config.threads or (shared if found.profile is None else None),
-        profile=found.profile,
-        adapters_mb=config.adapters_mb,
-        promote=config.promote,
-        promote_mb=config.promote_mb,
-    )
-
-
-def _scheduler(runtime: Runtime, config: ServeConfig, on_batch: Any) -> Scheduler:
-    return Scheduler(
-        runtime,
-        max_rows=config.max_batch_rows,
-        max_tokens=config.max_batch_tokens,
-        max_delay_ms=config.max_delay_ms,
-        queue_rows=config.queue_rows,
-        workers=config.workers,
-        on_batch=on_batch,
-    )
 
 
 async def _open_grpc(

@@ -46,6 +46,9 @@ class Desk:
         if self.state != "ready":
             raise ClosingError("the server is stopping")
 
+    async def at_runtime(self, work: Any) -> Any:
+        return work(self)
+
     async def call(self, work: Any, *args: Any) -> Any:
         return work(*args)
 

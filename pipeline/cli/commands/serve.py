@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("bundle", metavar="[BUNDLE]", required=False, type=click.Path(path_type=Path))
 @click.option("--host", metavar="HOST", help="Address to listen on. [default: 127.0.0.1, this machine alone]")
 @click.option("--port", type=click.IntRange(0, 65535), metavar="N", help="Port; 0 takes a free one. [default: 8080]")
 @click.option("--grpc-port", type=click.IntRange(0, 65535), metavar="N", help="Port of gRPC too. [default: none]")
@@ -28,6 +28,12 @@ if TYPE_CHECKING:
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
     help="Folder of adapters that come later. [default: the bundle's own]",
+)
+@click.option(
+    "--site",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Folder of releases, which `svfit push` adds to. BUNDLE is its first where it is empty.",
 )
 @click.option(
     "--config",
@@ -51,11 +57,12 @@ if TYPE_CHECKING:
 @trust_option
 @common_options
 def serve(
-    bundle: Path,
+    bundle: Path | None,
     host: str | None,
     port: int | None,
     grpc_port: int | None,
     state: Path | None,
+    site: Path | None,
     config_path: Path | None,
     overrides: tuple[str, ...],
     variant: str | None,
@@ -66,6 +73,8 @@ def serve(
     quiet: bool,
 ) -> None:
     """Serve BUNDLE over HTTP until told to stop; its adapters come and go without a restart.
+
+    With --site, whole bundles do too: the site's current release is served, and BUNDLE only where it has none yet.
 
     Keys are read from SVFIT_API_KEY and SVFIT_ADMIN_KEY, or from files that the settings name. The log goes to
     stderr; one line on stdout (a document with --json) says the address once requests are taken.
@@ -83,6 +92,7 @@ def serve(
         "variant": variant,
         "threads": threads,
         "profile": profile,
+        "site": None if site is None else site.absolute(),
     }
     placed = None if state is None else state.absolute()
     config = load_config(
