@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-import serve.http.server
+import serve.http.loading
 import serve.runtime
 from pipeline.cli import main
 from serve.bundle import Bundle
@@ -157,21 +157,27 @@ def test_predict_uses_the_profile_beside_the_bundle(bundle: Bundle, profile: Pro
     assert variant("--quiet") == ("fp32", "")
 
 
+def start(bundle: Bundle, config: ServeConfig) -> None:
+    runtime, scheduler = serve.http.loading.load(bundle, None, config, None)
+    scheduler.close()
+    runtime.close()
+
+
 def test_the_server_uses_the_profile_and_its_threads_where_none_are_given(
     bundle: Bundle, profile: Profile, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     seen: list[Settings] = []
     plain = serve.runtime.MergedEngine
     monkeypatch.setattr(serve.runtime, "MergedEngine", lambda *args: (seen.append(args[3]), plain(*args))[1])
-    monkeypatch.setattr(serve.http.server, "cores", lambda: 8)
+    monkeypatch.setattr(serve.http.loading, "cores", lambda: 8)
     lasting = dataclasses.replace(profile, settings=dataclasses.replace(LEAN, threads=3))
     lasting.write(beside(bundle.path))
     for config in (ServeConfig(), ServeConfig(threads=2), ServeConfig(profile="none")):
-        serve.http.server._load(bundle.path, config).close()
+        start(bundle, config)
     assert seen == [lasting.settings, dataclasses.replace(LEAN, threads=2), Settings(4)]
     assert not caplog.records
     dataclasses.replace(profile, manifest_sha256="0" * 64).write(beside(bundle.path))
-    serve.http.server._load(bundle.path, ServeConfig()).close()
+    start(bundle, ServeConfig())
     assert "isn't used" in caplog.text
 
 
