@@ -96,13 +96,11 @@ class Measured:
             problem=self.problem or later.problem,
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Ready for JSON: variant and settings, and the numbers in ms and MB; a candidate that is out has none."""
-        head = {"variant": self.candidate.variant, **asdict(self.candidate.settings), "accuracy": self.accuracy}
+    def numbers(self) -> dict[str, Any]:
+        """What was measured, in ms and MB, ready for JSON; nothing where it is out."""
         if self.problem:
-            return {**head, "problem": self.problem}
+            return {}
         return {
-            **head,
             "p50_ms": round(self.p50_ms, 3),
             "p99_ms": round(self.p99_ms, 3),
             "runs": len(self.single_ms),
@@ -113,8 +111,14 @@ class Measured:
             "own_mb": _mb(self.own),
             "peak_mb": _mb(self.peak),
             "max_abs": self.max_abs,
-            "problem": "",
+            "accuracy": self.accuracy,
         }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON: variant, settings, numbers and the problem."""
+        settings = asdict(self.candidate.settings)
+        known = {"accuracy": self.accuracy, "problem": self.problem}
+        return {"variant": self.candidate.variant, **settings, **known, **self.numbers()}
 
 
 def _larger(first: int | None, second: int | None) -> int | None:

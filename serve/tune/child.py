@@ -24,7 +24,7 @@ from serve.tokenize import TextTokenizer, Tokens
 from serve.tune.memory import peak, resident
 from serve.verify import compare
 
-LEAST, MOST = 20, 2000  # single rows that are timed, whatever the time
+LEAST, MOST = 10, 2000  # single rows that are timed, whatever the time
 LEAST_BATCHES = 3
 BATCH_SHARE = 0.3  # of the time
 

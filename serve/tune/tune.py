@@ -60,7 +60,7 @@ class Tuned:
             self.machine,
             chosen.candidate.variant,
             chosen.candidate.settings,
-            chosen.to_dict(),
+            chosen.numbers(),
             {name: value for name, value in asdict(self.wishes).items() if value is not None},
         )
 

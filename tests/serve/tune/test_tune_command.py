@@ -54,7 +54,9 @@ def test_its_document_has_every_candidate_and_the_choice(command: Command, bundl
     assert document["chosen"]["variant"] == "int8"
     assert document["chosen"]["p50_ms"] == 4.0
     assert document["profile"] == str(beside(bundle_path))
-    assert json.loads(beside(bundle_path).read_text())["measured"] == document["chosen"]
+    written = json.loads(beside(bundle_path).read_text())
+    assert written["measured"].items() <= document["chosen"].items()
+    assert written["settings"].items() <= document["chosen"].items()
 
 
 def test_an_impossible_wish_ends_with_code_5_and_leaves_the_profile_as_it_is(

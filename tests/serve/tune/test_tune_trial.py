@@ -43,7 +43,7 @@ def test_a_candidate_is_measured_in_a_process_of_its_own(bundle_path: Path) -> N
     assert len(held) == 400 * MB
     assert found.problem == ""
     assert found.candidate == ONE
-    assert len(found.single_ms) >= 20
+    assert len(found.single_ms) >= 10
     assert 0 < found.p50_ms <= found.p99_ms
     assert found.rows_per_second > 0
     assert found.cpu_ms > 0
