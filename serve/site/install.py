@@ -21,7 +21,8 @@ def bring_archive(site: Site, archive: Path, trust: Sequence[Path], max_bytes: i
 
     Where `trust` names files of public keys, one of these must have signed it. Raises InputError, TooLarge, SvfitError.
     """
-    room, trusted, files = site.room(), read_trusted(trust), site.files()
+    trusted, files = read_trusted(trust), site.files()
+    room = site.room()
     try:
         made = archives.unpack(archive, room / "bundle", trusted=trusted, max_bytes=max_bytes, have=files.get)
         return site.put(made)
@@ -31,7 +32,8 @@ def bring_archive(site: Site, archive: Path, trust: Sequence[Path], max_bytes: i
 
 def bring_folder(site: Site, bundle: Path, trust: Sequence[Path]) -> Bundle:
     """Copy a bundle's folder among the releases. Raises InputError, SvfitError."""
-    room, opened = site.room(), open_trusted(bundle, trust)
+    opened = open_trusted(bundle, trust)
+    room = site.room()
     try:
         return site.put(copy_bundle(opened, room / "bundle"))
     finally:

@@ -194,8 +194,10 @@ class Switch:
         async with self._alone():
             try:
                 yield
-            except SvfitError as error:
+            except BaseException as error:
                 await asyncio.to_thread(self._site.sweep, self._leaving)
+                if not isinstance(error, SvfitError):
+                    raise
                 message = f"{error}; release {self._current().release[:12]} goes on answering"
                 if error.kind in ("gate", "usage"):  # of what was sent, not of this server
                     raise InputError(message) from error
