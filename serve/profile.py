@@ -99,6 +99,8 @@ class Profile:
             return f"it was made elsewhere: {'; '.join(other)}"
         if self.variant not in {variant.name for variant in bundle.manifest.variants}:
             return f"it names variant {self.variant!r}, which the bundle doesn't have"
+        if (self.settings.threads or 0) > machine.cores:
+            return f"it wants {self.settings.threads} threads of {machine.cores} cores"
         return ""
 
 

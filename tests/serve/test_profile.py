@@ -62,6 +62,7 @@ def test_the_profile_beside_a_bundle_is_found_and_the_bundle_still_opens(bundle:
     [
         ({"manifest_sha256": "0" * 64}, "made for another bundle"),
         ({"variant": "int2"}, "names variant 'int2', which the bundle doesn't have"),
+        ({"settings": Settings(1024)}, "wants 1024 threads of "),
         ({"machine": {"cpu": "Cortex-A72"}}, "made elsewhere: cpu was Cortex-A72, is "),
         ({"machine": {"isa": ()}}, "isa was unknown, is "),
         ({"machine": {"cores": 4096}}, "cores was 4096, is "),
@@ -170,11 +171,10 @@ def test_the_server_uses_the_profile_and_its_threads_where_none_are_given(
     plain = serve.runtime.MergedEngine
     monkeypatch.setattr(serve.runtime, "MergedEngine", lambda *args: (seen.append(args[3]), plain(*args))[1])
     monkeypatch.setattr(serve.http.loading, "cores", lambda: 8)
-    lasting = dataclasses.replace(profile, settings=dataclasses.replace(LEAN, threads=3))
-    lasting.write(beside(bundle.path))
+    profile.write(beside(bundle.path))
     for config in (ServeConfig(), ServeConfig(threads=2), ServeConfig(profile="none")):
         start(bundle, config)
-    assert seen == [lasting.settings, dataclasses.replace(LEAN, threads=2), Settings(4)]
+    assert seen == [LEAN, dataclasses.replace(LEAN, threads=2), Settings(4)]
     assert not caplog.records
     dataclasses.replace(profile, manifest_sha256="0" * 64).write(beside(bundle.path))
     start(bundle, ServeConfig())
