@@ -49,7 +49,8 @@ class Candidate:
 class Measured:
     """A candidate in a process of its own.
 
-    Milliseconds of single rows, text in and logits out, and of batches of `batch` rows; `cpu_ms` of processor time a
+    Milliseconds of single rows, text in and logits out, and of batches of `batch` rows, less what they waited for a
+    core that other programs had; `waited` is that share of the time. `cpu_ms` of processor time a
     row, all threads. Bytes resident after loading, of it `own` (no file's content), and at the `peak`; None where the
     system doesn't tell. `max_abs` is the largest difference of a logit to those stored. `problem` is why it is out.
     """
@@ -65,6 +66,7 @@ class Measured:
     max_abs: float = 0.0
     accuracy: float | None = None
     problem: str = ""
+    waited: float = 0.0
 
     @property
     def p50_ms(self) -> float:
@@ -92,6 +94,7 @@ class Measured:
             resident=_larger(self.resident, later.resident),
             own=_larger(self.own, later.own),
             peak=_larger(self.peak, later.peak),
+            waited=fmean((self.waited, later.waited)),
             max_abs=max(self.max_abs, later.max_abs),
             problem=self.problem or later.problem,
         )
@@ -105,6 +108,7 @@ class Measured:
             "p99_ms": round(self.p99_ms, 3),
             "runs": len(self.single_ms),
             "cpu_ms": round(self.cpu_ms, 3),
+            "waited": round(self.waited, 3),
             "rows_per_second": round(self.rows_per_second, 1),
             "batch": self.batch,
             "resident_mb": _mb(self.resident),

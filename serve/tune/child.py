@@ -22,6 +22,7 @@ from serve.samples import read_samples, sample_outputs
 from serve.settings import Settings
 from serve.tokenize import TextTokenizer, Tokens
 from serve.tune.memory import peak, resident
+from serve.tune.waiting import Waiting
 from serve.verify import compare
 
 LEAST, MOST = 10, 2000  # single rows that are timed, whatever the time
@@ -52,10 +53,12 @@ def main(task: dict[str, Any]) -> dict[str, Any]:
     rows = cycle(samples.rows)
     batches = cycle([list(islice(rows, task["batch"])) for _ in samples.rows])
     began = time.process_time()
-    single_ms = _timed(lambda: answer([next(rows)]), task["seconds"] * (1 - BATCH_SHARE), LEAST)
+    single_ms, waited = _timed(lambda: answer([next(rows)]), task["seconds"] * (1 - BATCH_SHARE), LEAST)
     cpu_ms = 1000 * (time.process_time() - began) / len(single_ms)
-    batch_ms = _timed(lambda: answer(next(batches)), task["seconds"] * BATCH_SHARE, LEAST_BATCHES)
+    batch_ms, waited_too = _timed(lambda: answer(next(batches)), task["seconds"] * BATCH_SHARE, LEAST_BATCHES)
+    waited += waited_too
     told |= {"single_ms": single_ms, "batch_ms": batch_ms, "cpu_ms": cpu_ms, **asdict(loaded), "peak": peak()}
+    told["waited"] = waited / (waited + sum(single_ms) + sum(batch_ms))
     return {**told, "server": _server()} if task["server"] else told
 
 
@@ -77,15 +80,20 @@ def _more(before: int | None, after: int | None) -> int | None:
     return None if before is None or after is None else max(0, after - before)
 
 
-def _timed(work: Callable[[], None], seconds: float, least: int) -> list[float]:
-    """Milliseconds of each run, for as long as `seconds` and at least so often."""
+def _timed(work: Callable[[], None], seconds: float, least: int) -> tuple[list[float], float]:
+    """Milliseconds of each run less its waiting for a core, for as long as `seconds` and at least so often; and the
+    milliseconds of waiting."""
     found: list[float] = []
+    waiting, total = Waiting(), 0.0
     until = time.perf_counter() + seconds
     while len(found) < least or (time.perf_counter() < until and len(found) < MOST):
-        start = time.perf_counter()
+        before, start = waiting.ms(), time.perf_counter()
         work()
-        found.append(1000 * (time.perf_counter() - start))
-    return found
+        taken = 1000 * (time.perf_counter() - start)
+        waited = min(waiting.ms() - before, taken)
+        found.append(taken - waited)
+        total += waited
+    return found, total
 
 
 if __name__ == "__main__":

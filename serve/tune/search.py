@@ -65,16 +65,19 @@ class Search:
         self._finals(None)
 
     def _threads(self, variant: str) -> None:
-        """Go up in threads while it helps, then down."""
+        """Go up in threads while it helps, then down; several threads with and without spinning."""
         start = self._of(variant)
         if start is None:
             return
         place = self._counts.index(start.candidate.threads)
-        for counts in (self._counts[place + 1 :], self._counts[:place][::-1]):
+        for counts in (self._counts[place:], self._counts[:place][::-1]):
             for count in counts:
                 before = self._of(variant)
-                self._ask(start.candidate.with_threads(count))
-                if self._of(variant) is before:
+                candidate = start.candidate.with_threads(count)
+                self._ask(candidate)
+                if count > 1:
+                    self._ask(candidate.turned("spinning"))
+                if self._of(variant) is before and count != start.candidate.threads:
                     break
 
     def _settings(self, variant: str) -> None:

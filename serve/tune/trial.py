@@ -46,7 +46,17 @@ class Trials:
         own, peak = _sum(found["own"], self._server["own"]), _sum(found["peak"], self._server["resident"])
         single, batch = tuple(found["single_ms"]), tuple(found["batch_ms"])
         return Measured(
-            candidate, single, batch, self._batch, found["cpu_ms"], resident, own, peak, found["max_abs"], accuracy
+            candidate,
+            single,
+            batch,
+            self._batch,
+            found["cpu_ms"],
+            resident,
+            own,
+            peak,
+            found["max_abs"],
+            accuracy,
+            waited=found["waited"],
         )
 
     def _ended(self, candidate: Candidate, seconds: float) -> subprocess.CompletedProcess[bytes]:

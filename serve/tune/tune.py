@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from statistics import fmean
 from typing import Any
 
 from serve.bundle import Bundle
 from serve.errors import GateError, UnmetError, UsageError
-from serve.machine import cores
 from serve.profile import Machine, Profile
 from serve.tune.candidate import Measured
 from serve.tune.choice import RULE, Wishes, best, nearest
@@ -18,7 +17,7 @@ from serve.tune.search import Measure, Search
 from serve.tune.trial import Trials, accuracy_of
 
 LEAST_SECONDS, MOST_SECONDS = 1.0, 3600.0
-BUSY = 0.5  # programs that want a core, for each core, above which times say as much of them as of the bundle
+BUSY = 0.1  # share of the time spent waiting, above which a person is told
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +101,7 @@ def tune(
     silent = [name for name in variants if accuracy_of(bundle, name) is None]
     if wishes.min_accuracy is not None and silent:
         raise UsageError(f"min-accuracy: the bundle tells no accuracy of {', '.join(silent)}; leave it out")
-    machine, remarks = Machine.here(), _busy()
+    machine = Machine.here()
     one = measuring or Trials(bundle)
 
     def told(candidate: Any, share: float) -> Measured:
@@ -117,9 +116,10 @@ def tune(
         search.sweep()
     else:
         search.run()
+    found = tuple(search.measured)
+    remarks = _busy(found)
     if search.short_of_time:
         remarks.append(f"{seconds:g} s were too short for all that was worth trying; give more --seconds")
-    found = tuple(search.measured)
     return Tuned(
         bundle,
         machine,
@@ -132,13 +132,11 @@ def tune(
     )
 
 
-def _busy() -> list[str]:
-    if not hasattr(os, "getloadavg"):
-        return []
-    waiting, here = os.getloadavg()[0], cores()
-    if waiting <= BUSY * here:
+def _busy(measured: Sequence[Measured]) -> list[str]:
+    share = fmean([one.waited for one in measured if not one.problem] or [0.0])
+    if share <= BUSY:
         return []
     return [
-        f"the machine was busy before it began (load {waiting:.1f} on {here} cores): times are longer than they would"
-        " be; tune again when it is quiet"
+        f"the machine was busy: {share:.0%} of the time went by waiting for cores that other programs had, which is"
+        " taken off; to be sure, tune again when it is quiet"
     ]

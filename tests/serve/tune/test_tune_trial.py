@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,12 @@ from serve.bundle import Bundle
 from serve.errors import GateError, UnmetError, UsageError
 from serve.profile import Profile, find
 from serve.settings import Settings
-from serve.tune import memory
-from serve.tune.candidate import Candidate
+from serve.tune import child, memory
+from serve.tune.candidate import Candidate, Measured
 from serve.tune.choice import Wishes
 from serve.tune.trial import Trials, accuracy_of
 from serve.tune.tune import tune
+from serve.tune.waiting import Waiting
 
 ONE = Candidate("fp32", Settings(1))
 MB = 2**20
@@ -167,6 +170,40 @@ def test_accuracy_is_that_on_test_rows_where_there_are_such(
 def test_senseless_seconds_are_a_usage_error(bundle_path: Path) -> None:
     with pytest.raises(UsageError, match="seconds must be of 1 to 3600"):
         tune(Bundle.open(bundle_path), Wishes(), seconds=0, measuring=FakeMachine(same))
+
+
+def test_waiting_is_read_as_the_kernel_writes_it_and_stands_still_where_it_is_not_told(tmp_path: Path) -> None:
+    told, quota = tmp_path / "schedstat", tmp_path / "cpu.max"
+    assert Waiting(told, quota).ms() == 0
+    told.write_text("123 2500000 7\n")
+    quota.write_text("max 100000\n")
+    assert Waiting(told, quota).ms() == 2.5
+    quota.write_text("50000 100000\n")  # a limit of its own is no neighbour
+    assert Waiting(told, quota).ms() == 0
+
+
+def test_times_are_less_what_was_waited(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slept:
+        """Half of what goes by."""
+
+        def ms(self) -> float:
+            return 500 * time.perf_counter()
+
+    monkeypatch.setattr(child, "Waiting", Slept)
+    found, waited = child._timed(lambda: time.sleep(0.002), 0.02, 3)
+    assert len(found) >= 3
+    assert waited == pytest.approx(sum(found), rel=0.2)
+
+
+def test_a_busy_machine_is_told(bundle_path: Path) -> None:
+    machine = FakeMachine(same)
+
+    def measuring(candidate: Candidate, seconds: float) -> Measured:
+        return dataclasses.replace(machine(candidate, seconds), waited=0.4)
+
+    (remark,) = tune(Bundle.open(bundle_path), Wishes(), measuring=measuring).remarks
+    assert "the machine was busy: 40% of the time" in remark
+    assert tune(Bundle.open(bundle_path), Wishes(), measuring=machine).remarks == ()
 
 
 def test_memory_is_read_as_the_kernel_writes_it() -> None:
