@@ -39,7 +39,7 @@ class Search:
         self._found: dict[Candidate, Measured] = {}
         self._end = clock() + seconds
         self._until = self._end - FINAL_SHARE * seconds
-        self._longest = 0.0
+        self._cost = 0.0
         self.short_of_time = False
 
     @property
@@ -98,7 +98,7 @@ class Search:
         finalists = self._finalists()
         for _ in range(FINAL_ROUNDS):
             for candidate in finalists:
-                if end is not None and self._clock() + self._longest > end:
+                if end is not None and self._clock() + self._cost > end:
                     return
                 self._visit(candidate)
 
@@ -131,7 +131,7 @@ class Search:
     def _ask(self, candidate: Candidate) -> Measured | None:
         """Measure it, unless that was done or the time is over."""
         if candidate not in self._found:
-            if self._clock() + self._longest > self._until:
+            if self._clock() + self._cost > self._until:
                 self.short_of_time = True
                 return None
             self._visit(candidate)
@@ -141,7 +141,7 @@ class Search:
     def _visit(self, candidate: Candidate) -> None:
         began = self._clock()
         fresh = self._measure(candidate, self._slice)
-        self._longest = max(self._longest, self._clock() - began)
+        self._cost = self._clock() - began
         before = self._found.get(candidate)
         self._found[candidate] = fresh if before is None else before.joined(fresh)
 

@@ -24,7 +24,8 @@ BUSY = 0.1  # share of the time spent waiting, above which a person is told
 class Tuned:
     """What was measured, and the choice; None where nothing keeps the wishes, then `nearest` is what comes nearest.
 
-    `seconds` that it took; `remarks` are what a person should know of how it was measured.
+    `seconds` that it took, `short` where more was worth trying; `remarks` are what a person should
+    know of how it was measured.
     """
 
     bundle: Bundle
@@ -34,6 +35,7 @@ class Tuned:
     chosen: Measured | None
     nearest: Measured | None
     seconds: float
+    short: bool
     remarks: tuple[str, ...]
 
     def require(self) -> Measured:
@@ -46,7 +48,7 @@ class Tuned:
         missed = ", ".join(self.wishes.missed(self.nearest))
         raise UnmetError(
             f"bundle {self.bundle.path}: nothing of {len(self.measured)} tried keeps every wish; the nearest is"
-            f" {self.nearest.candidate}: {missed}"
+            f" {self.nearest.candidate}: {missed}{'; more was worth trying, give more --seconds' if self.short else ''}"
         )
 
     def profile(self) -> Profile:
@@ -128,6 +130,7 @@ def tune(
         best(found, wishes),
         nearest(found, wishes),
         time.monotonic() - began,
+        search.short_of_time,
         tuple(remarks),
     )
 

@@ -139,6 +139,18 @@ def test_a_wish_that_can_not_be_kept_names_the_nearest(bundle_path: Path) -> Non
         tuned.profile()
 
 
+def test_a_refusal_says_where_the_time_was_short(bundle_path: Path) -> None:
+    machine = FakeMachine(same)
+
+    def slow(candidate: Candidate, seconds: float) -> Measured:
+        time.sleep(0.4)
+        return machine(candidate, seconds)
+
+    tuned = tune(Bundle.open(bundle_path), Wishes(max_ms=4), seconds=1, measuring=slow)
+    with pytest.raises(UnmetError, match=r"nothing of 2 tried keeps every wish.*; more was worth trying, give more"):
+        tuned.require()
+
+
 def test_where_no_variant_can_be_used_the_gate_is_closed(bundle_path: Path) -> None:
     machine = FakeMachine(same, broken={"fp32": "can't load", "int8": "answers otherwise"})
     with pytest.raises(GateError, match=r"no variant can be used here: fp32.*can't load; int8.*answers otherwise"):
