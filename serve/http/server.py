@@ -129,7 +129,9 @@ async def _serve(
                 runtime = service.runtime
                 adapters = len(await service.call(runtime.list))
                 announce(Started(url, grpc, runtime.bundle.manifest.name, runtime.variant.name, adapters))
-                log.event("ready", url=url, grpc=grpc, adapters=adapters)
+                now = None if site is None else site.history.now
+                released = {} if now is None else {"release": now.release}
+                log.event("ready", url=url, grpc=grpc, adapters=adapters, **released)
             await asyncio.wait({serving, asyncio.create_task(told.wait())}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             service.state = "draining"
