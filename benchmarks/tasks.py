@@ -1,4 +1,4 @@
-"""The tasks that methods are compared on, in three sizes, and the running of such a comparison: shared by `proof.py` and
+"""The tasks that methods are compared on, in three sizes, and the running of a comparison: shared by `proof.py` and
 `variants.py`. Text tasks are written as a person's files would be, a CSV for each split and a configuration."""
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ and ends with 0). `/docs` lists every route with its fields, `/openapi.json` is 
 | `PUT /v1/adapters/NAME/default`, `POST …/rollback`, `…/rename`, `DELETE` | which version a name means |
 | `POST /v1/adapters/NAME/promote`, `…/demote` | a folded session of its own |
 | `/v2/…` | Open Inference Protocol v2, binary tensors and Triton's repository routes too; gRPC with `--grpc-port` |
-| `GET /v1/site`, `GET /v1/site/archive` | with `--site`: releases, which is current, what files there are; the current one, packed |
-| `PUT /v1/site/releases`, `POST /v1/site/rollback` | an archive becomes the release that answers; back to the one before |
+| `GET /v1/site`, `GET /v1/site/archive` | with `--site`: its releases, their files; the current one, packed |
+| `PUT /v1/site/releases`, `POST /v1/site/rollback` | an archive becomes what answers; back to the one before |
 | `GET /v1/health/live`, `/v1/health/ready`, `/metrics` | for whoever watches it |
 
 In the Open Inference Protocol the bundle's name is a model that takes `adapter` in `parameters` (or a second input
@@ -29,8 +29,8 @@ queue full and 503 starting, stopping or too late, both with `Retry-After`. A cl
 with `X-Request-Timeout-Ms`, and names its request with `X-Request-Id`.
 
 Keys: `SVFIT_API_KEY` and `SVFIT_ADMIN_KEY`, or files with one a line; sent as `Authorization: Bearer KEY` or
-`X-API-Key`. Whoever changes adapters or releases, or fetches one, needs the admin key; without one, that is allowed to this machine
-alone. Keys to trust (`--trust`) cover what a bundle has sealed, not adapters that an administrator adds later.
+`X-API-Key`. Whoever changes adapters or releases, or fetches one, needs the admin key; without one, that is allowed
+to this machine alone. Keys to trust (`--trust`) cover what a bundle has sealed, not adapters that are added later.
 
 ## Settings
 
