@@ -10,7 +10,8 @@ WIDTH = 100  # columns, whatever terminal asks
 HEAD = """# Commands
 
 Every command's `--help`, written by `make docs`. Results go to stdout, progress and remarks to stderr. Exit codes:
-0 done, 1 failed, 2 wrong usage or configuration, 4 a gate failed, 5 a wish of `tune` can't be kept, 130 stopped by Ctrl-C.
+0 done, 1 failed, 2 wrong usage or configuration, 4 a gate failed, 5 a wish of `tune` can't be kept, 130 stopped by
+Ctrl-C.
 """
 
 
