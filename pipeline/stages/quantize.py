@@ -24,7 +24,7 @@ from serve.files import write_json
 from serve.machine import instruction_sets
 
 CALIBRATED = 128
-"""Training rows for int8-static. Twice as many move no range by more than rounding does."""
+"""Training rows for int8-static."""
 THREADS = 1
 
 Record = dict[str, Any]
