@@ -36,8 +36,8 @@ def write_weight_only(
 ) -> int:
     """Write `model` with `bits` (4 or 8) a weight in its products (MatMulNBits) to `out`, atomically; gives its bytes.
 
-    Each `block` weights of a column share a scale. Tables (Gather) become int8 as in the int8 variant. Nodes named in `keep` stay as they are. Raises InputError where no product is
-    left, and for more than 2 GB of weights.
+    Each `block` weights of a column share a scale. Tables (Gather) become int8 as in the int8 variant. Nodes named in
+    `keep` stay as they are. Raises InputError where no product is left, and for more than 2 GB of weights.
     """
     import onnx
 
