@@ -16,6 +16,7 @@ from serve import machine
 STAGES: dict[str, tuple[str, ...]] = {
     "serve": (
         "click",
+        "cryptography",
         "fastapi",
         "numpy",
         "onnxruntime",
