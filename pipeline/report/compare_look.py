@@ -29,11 +29,9 @@ _RULES = """
 .plot .bold{font-weight:650;fill:var(--ink)}
 .halo{paint-order:stroke;stroke:var(--bg);stroke-width:3px;stroke-linejoin:round}
 .cut{stroke:var(--grey);stroke-width:1;stroke-dasharray:2 4}
-.axis{stroke:var(--grey);stroke-width:1}
 .dot-key{width:.85rem;height:.85rem;vertical-align:-.08rem;margin-right:.4rem;flex:none}
-.slim{display:none}
 .pair{display:grid;grid-template-columns:repeat(2,minmax(0,1fr));gap:1.2rem 2rem}
-.pair figure,.lone figure{margin:0;min-width:0}.lone{max-width:44rem}
+.pair figure{margin:0;min-width:0}
 .chosen{background:var(--raised);border-left:.3rem solid var(--ok);border-radius:.6rem;
   padding:1.1rem 1.4rem;margin-top:.6rem}
 .chosen.none{border-color:var(--bad)}
@@ -59,7 +57,7 @@ ul.notes{margin:.4rem 0;padding-left:1.15rem;font-size:.92rem;max-width:50rem}.n
 section>div>details:last-child{border-bottom:0}.methods thead th{line-height:1.3}
 .notes li{overflow-wrap:anywhere}
 @media (max-width:56rem){.pair{grid-template-columns:minmax(0,1fr)}.pair figure{max-width:40rem}}
-@media (max-width:34rem){.wide{display:none}.slim{display:block}.chosen{padding:.9rem 1rem}
+@media (max-width:34rem){.chosen{padding:.9rem 1rem}
 .methods tbody th{min-width:6.6rem;max-width:9rem}}
 @media print{.pair{grid-template-columns:repeat(2,minmax(0,1fr))}.chosen,.try{break-inside:avoid}}
 """

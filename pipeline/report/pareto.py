@@ -77,7 +77,7 @@ def picture(found: Row, rows: Sequence[Row]) -> Html | None:
         "Higher is better, left is quicker, a mark's area is the file's size. Grey: another is at least as good in"
         " score, time, size and memory, and better in one. Validation rows; only variants that held their gate."
     )
-    return el("div", figure(title, in_two(title, told, draw, 640)), el("p", note, cls="small"))
+    return el("div", figure(title, in_two(title, told, draw, 640)), el("p", note, cls="small"), cls="lone")
 
 
 def table(found: Row, rows: Sequence[Row]) -> Html:

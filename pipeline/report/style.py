@@ -86,6 +86,8 @@ figcaption b{font-weight:620}
 .bar{display:block;height:.4rem;width:4.5rem;border-radius:.2rem;flex:none}
 .measure{display:inline-flex;align-items:center;gap:.6rem;flex-direction:row-reverse}
 .narrow{max-width:27rem}
+.lone{max-width:44rem}.lone figure{margin:0;min-width:0}.axis{stroke:var(--grey);stroke-width:1}
+.slim{display:none}@media (max-width:34rem){.wide{display:none}.slim{display:block}}
 .scroll{overflow-x:auto;margin:0 0 1.4rem;max-width:100%}
 table{border-collapse:collapse;font-size:.92rem;min-width:min(100%,36rem)}
 table.compact,table.confusion{min-width:0}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.report.pareto import pareto, picture
+from pipeline.report.style import style
 
 
 def row(name: str, ms: float, size: float, score: float = 0.9, **more: Any) -> dict[str, Any]:
@@ -34,6 +35,7 @@ def test_what_nothing_beats_is_told_from_the_rest_in_both_sizes_of_the_picture()
     assert shown.count('class="dot one"') == 2
     assert shown.count('class="dot grey"') == 4
     assert "The default is the least." in shown
+    assert ".slim{display:none}" in style() and ".wide{display:none}.slim{display:block}" in style()
 
 
 def test_the_table_keeps_the_order_of_rank_and_marks_the_default() -> None:
