@@ -59,7 +59,7 @@ def picture(found: Row, rows: Sequence[Row]) -> Html | None:
         over = log_axis(times, LEFT + LARGE, width - RIGHT - LARGE, 1.25)
         parts = [*across(up, LEFT, width - RIGHT, names.title(metric))]
         parts.append(shape("line", x1=LEFT, x2=width - RIGHT, y1=HEIGHT - BOTTOM, y2=HEIGHT - BOTTOM, cls="axis"))
-        parts += under(over, HEIGHT - BOTTOM, "milliseconds a row, median", lambda value: f"{value:g}", width)
+        parts += under(over, HEIGHT - BOTTOM, "milliseconds a row, median", lambda value: f"{value:.3g}", width)
         points = [(over.at(time), up.at(score)) for time, score in zip(times, scores, strict=True)]
         radii = [max(SMALL, LARGE * ((number(row.get("bytes")) or 0) / largest) ** 0.5) for row in placed]
         for row, (x, y), radius in zip(placed, points, radii, strict=True):
