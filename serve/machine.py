@@ -59,18 +59,18 @@ def has_int8_dot(isa: list[str]) -> bool:
 
 def cpu_model(cpuinfo: str | None = None) -> str:
     """The CPU's name: /proc/cpuinfo's model name, the board's name on ARM, sysctl's on macOS."""
-    text = _read("/proc/cpuinfo") if cpuinfo is None else cpuinfo
+    text = read_text("/proc/cpuinfo") if cpuinfo is None else cpuinfo
     for key in ("model name", "Model", "Hardware", "cpu model"):
         found = re.search(rf"^{key}\s*:\s*(\S.*?)\s*$", text, re.MULTILINE)
         if found:
             return found[1]
-    board = _read("/proc/device-tree/model").strip("\0 \n")
+    board = read_text("/proc/device-tree/model").strip("\0 \n")
     return board or _sysctl(["machdep.cpu.brand_string"]).get("machdep.cpu.brand_string") or _machine()
 
 
 def instruction_sets(cpuinfo: str | None = None) -> list[str]:
     """Those in LINUX_FLAGS that this CPU has, in that table's order."""
-    text = _read("/proc/cpuinfo") if cpuinfo is None else cpuinfo
+    text = read_text("/proc/cpuinfo") if cpuinfo is None else cpuinfo
     flags = re.search(r"^(?:flags|Features)\s*:\s*(.*)$", text, re.MULTILINE)
     if flags:
         there = set(flags[1].split())
@@ -82,7 +82,7 @@ def instruction_sets(cpuinfo: str | None = None) -> list[str]:
 def cores() -> int:
     """Logical cores that this process may use: its affinity, and a container's CPU quota rounded up."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota, _, period = _read("/sys/fs/cgroup/cpu.max").partition(" ")
+    quota, _, period = read_text("/sys/fs/cgroup/cpu.max").partition(" ")
     if quota.isdigit() and period.strip().isdigit():
         usable = min(usable, max(1, -(-int(quota) // int(period))))
     return usable
@@ -90,12 +90,12 @@ def cores() -> int:
 
 def memory(meminfo: str | None = None) -> tuple[int | None, int | None]:
     """Total and available memory in bytes, no more than a container's limit allows."""
-    text = _read("/proc/meminfo") if meminfo is None else meminfo
-    total, free = _kilobytes(text, "MemTotal"), _kilobytes(text, "MemAvailable")
+    text = read_text("/proc/meminfo") if meminfo is None else meminfo
+    total, free = kilobytes(text, "MemTotal"), kilobytes(text, "MemAvailable")
     if total is None:
         size = _sysctl(["hw.memsize"]).get("hw.memsize", "")
         return (int(size) if size.isdigit() else None), None
-    limit, used = _read("/sys/fs/cgroup/memory.max").strip(), _read("/sys/fs/cgroup/memory.current").strip()
+    limit, used = read_text("/sys/fs/cgroup/memory.max").strip(), read_text("/sys/fs/cgroup/memory.current").strip()
     if meminfo is None and limit.isdigit() and int(limit) < total:
         total = int(limit)
         if free is not None and used.isdigit():
@@ -113,7 +113,8 @@ def give_back_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def _kilobytes(text: str, key: str) -> int | None:
+def kilobytes(text: str, key: str) -> int | None:
+    """The bytes that a file of /proc tells as `key: n kB`; None where it doesn't."""
     found = re.search(rf"^{key}:\s+(\d+) kB$", text, re.MULTILINE)
     return int(found[1]) * 1024 if found else None
 
@@ -122,7 +123,8 @@ def _machine() -> str:
     return platform.processor() or platform.machine() or "unknown"
 
 
-def _read(path: str) -> str:
+def read_text(path: str) -> str:
+    """A file of the system's, or nothing where it can't be read."""
     try:
         return Path(path).read_text(encoding="utf-8", errors="replace")
     except OSError:

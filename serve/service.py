@@ -91,8 +91,7 @@ class Service:
     """A runtime and its scheduler behind limits. `state` is "starting" until it has both, then "ready", "draining".
 
     `runtime` and `scheduler` may come later, by `open`, and others may take their place, by `replace`, which `site`
-    does where the server has one. All methods
-    belong to the event loop's thread.
+    does where the server has one. All methods belong to the event loop's thread.
     """
 
     def __init__(

@@ -6,7 +6,6 @@ python -m export.variants.memory GRAPH FEEDS.safetensors...
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ import numpy.typing as npt
 from safetensors.numpy import load_file, save_file
 
 from serve.errors import InputError
+from serve.machine import kilobytes, read_text
 from serve.session import load, session_options
 from serve.settings import SINGLE
 
@@ -64,12 +64,7 @@ def _here(graph: Path, files: list[Path]) -> dict[str, int]:
 
 def _status(key: str) -> int | None:
     """A size that Linux tells of this process, in bytes."""
-    try:
-        status = Path("/proc/self/status").read_text("utf-8")
-    except OSError:
-        return None
-    found = re.search(rf"^{key}:\s+(\d+) kB$", status, re.MULTILINE)
-    return int(found[1]) * 1024 if found else None
+    return kilobytes(read_text("/proc/self/status"), key)
 
 
 def _peak() -> int:

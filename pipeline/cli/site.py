@@ -33,6 +33,14 @@ def server_options(command: F) -> F:
     )(command)
 
 
+def one_place(url: str | None, site: Path | None) -> None:
+    """Raises UsageError unless either a server or a site's folder is named."""
+    from serve.errors import UsageError
+
+    if (url is None) == (site is None):
+        raise UsageError("name a server's URL, or a site's folder with --site DIR")
+
+
 def client(url: str, key_file: Path | None, ca: Path | None) -> Client:
     """The server's site. Raises UsageError for a key file or an address that can't be used."""
     from serve.access import ADMIN_KEY

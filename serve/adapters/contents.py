@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from serve.adapters.adapter import DOCUMENT, TENSORS, Files
-from serve.files import sha256_json
+from serve.files import sha256_json, sync_folder
 
 _HEX64 = re.compile(r"[0-9a-f]{64}")
 _NEW = ".new-"
@@ -67,14 +67,3 @@ class Contents:
             )
         except OSError:
             return False
-
-
-def sync_folder(path: Path) -> None:
-    """Put a folder's names on the disk, where the system has that."""
-    if os.name != "posix":
-        return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

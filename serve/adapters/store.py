@@ -12,9 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from serve.adapters.contents import Contents, sync_folder
+from serve.adapters.contents import Contents
 from serve.adapters.versions import Entry, VersionRecord
 from serve.errors import BusyError, SvfitError
+from serve.files import sync_folder
 
 DATABASE = "registry.sqlite"
 ADAPTERS = "adapters"

@@ -19,12 +19,12 @@ from typing import BinaryIO
 
 from serve.bundle import MANIFEST, MAX_FILES, MAX_MANIFEST_BYTES, MAX_SIGNATURE_BYTES, SIGNATURE, Bundle, parse_manifest
 from serve.delivery import signature
-from serve.delivery.disk import fresh_file, fresh_folder, sync_tree, write_new
+from serve.delivery.disk import fresh_file, fresh_folder, write_new
 from serve.delivery.keys import PublicKey
 from serve.delivery.signature import Signature
 from serve.delivery.zipform import BLOCK, Entry, ZipReader, table, write_entry
 from serve.errors import Conflict, InputError, SvfitError, TooLarge, UsageError
-from serve.files import sha256_file
+from serve.files import sha256_file, sync_tree
 from serve.manifest import FileEntry, Manifest
 
 SUFFIX = ".svfit.zip"

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from serve.adapters.contents import sync_folder
 from serve.delivery.zipform import BLOCK
+from serve.files import sync_folder
 
 
 def write_new(path: Path, blocks: Iterable[bytes]) -> str:
@@ -42,13 +42,6 @@ def fresh_folder(out: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)
         raise
-
-
-def sync_tree(folder: Path) -> None:
-    """Put the names in a folder and all below it on the disk."""
-    for path in (folder, *folder.rglob("*")):
-        if path.is_dir():
-            sync_folder(path)
 
 
 @contextlib.contextmanager

@@ -10,9 +10,9 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from serve.adapters.contents import sync_folder
 from serve.adapters.store import ADAPTERS, DATABASE, WAIT
 from serve.errors import BusyError, SvfitError
+from serve.files import sync_folder
 from serve.manifest import Manifest
 
 

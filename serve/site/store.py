@@ -23,10 +23,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from serve.adapters.contents import sync_folder
 from serve.bundle import MANIFEST, SIGNATURE, Bundle
 from serve.errors import InputError, NotFound, SvfitError, UsageError
-from serve.files import write_json
+from serve.files import sync_folder, sync_tree, write_json
 from serve.site.history import DOCUMENT, Entry, History
 from serve.site.lock import LOCK, FolderLock
 
@@ -180,8 +179,7 @@ def copy_bundle(bundle: Bundle, fresh: Path) -> Bundle:
             shutil.copyfile(bundle.path / name, fresh / name, follow_symlinks=False)
             with (fresh / name).open("rb+") as handle:
                 os.fsync(handle.fileno())
-        for folder in (fresh, *(path for path in fresh.rglob("*") if path.is_dir())):
-            sync_folder(folder)
+        sync_tree(fresh)
     except OSError as error:
         raise SvfitError(f"{bundle.path}: can't be copied to {fresh} ({error.strerror or error})") from error
     return Bundle.open(fresh)

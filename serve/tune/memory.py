@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from dataclasses import dataclass
-from pathlib import Path
+
+from serve.machine import kilobytes, read_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +18,8 @@ class Resident:
 
 def resident(rollup: str | None = None) -> Resident:
     """This process now. Linux only."""
-    text = _read("/proc/self/smaps_rollup") if rollup is None else rollup
-    return Resident(_bytes(text, "Rss"), _bytes(text, "Anonymous"))
+    text = read_text("/proc/self/smaps_rollup") if rollup is None else rollup
+    return Resident(kilobytes(text, "Rss"), kilobytes(text, "Anonymous"))
 
 
 def peak(status: str | None = None) -> int | None:
@@ -31,16 +31,4 @@ def peak(status: str | None = None) -> int | None:
         import resource
 
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return _bytes(_read("/proc/self/status") if status is None else status, "VmHWM")
-
-
-def _bytes(text: str, key: str) -> int | None:
-    found = re.search(rf"^{key}:\s+(\d+) kB$", text, re.MULTILINE)
-    return int(found[1]) * 1024 if found else None
-
-
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
+    return kilobytes(read_text("/proc/self/status") if status is None else status, "VmHWM")

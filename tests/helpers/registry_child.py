@@ -13,13 +13,15 @@ import shutil
 import signal
 import sys
 import time
-import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from killed import died, forked
+
 import serve.adapters.store
+import serve.files
 from serve.adapters.registry import Registry
 from serve.bundle import Bundle
 from serve.errors import Conflict, NotFound
@@ -27,7 +29,7 @@ from serve.errors import Conflict, NotFound
 Call = tuple[Any, ...]
 """A method of Registry and its arguments."""
 FOLDER = Path(serve.adapters.store.__file__).parent
-TRACED = {str(FOLDER / f"{name}.py") for name in ("store", "contents", "registry")}
+TRACED = {serve.files.__file__, *(str(FOLDER / f"{name}.py") for name in ("store", "contents", "registry"))}
 
 
 def add_many(bundle: Path, adapter: Path, name: str) -> None:
@@ -58,7 +60,7 @@ class Killer:
         told = {"kills": 0, "before": 0, "after": 0}
         for line in range(first, 10_000, stride):
             _copy(self.saved, self.state)
-            if not _died(lambda line=line: self._traced(call, line)):
+            if not died(lambda line=line: self._traced(call, line)):
                 return told
             left = self._look(self.state)
             if left not in (old, new):
@@ -77,7 +79,7 @@ class Killer:
         done = 0
         while told["kills"] < kills:
             read, write = os.pipe()
-            pid = _forked(lambda done=done, write=write: self._report(calls[done:], write))
+            pid = forked(lambda done=done, write=write: self._report(calls[done:], write))
             os.close(write)
             os.read(read, 1)  # it has begun
             time.sleep(chance.uniform(0, 0.1))
@@ -182,27 +184,6 @@ def _copy(state: Path, to: Path) -> None:
     shutil.rmtree(to, ignore_errors=True)
     if state.exists():
         shutil.copytree(state, to)
-
-
-def _forked(work: Callable[[], None]) -> int:
-    """The id of a process that works and ends with 0, or tells on stderr why it couldn't."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            work()
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
-    return pid
-
-
-def _died(work: Callable[[], None]) -> bool:
-    """Whether a process was killed at its work, or came to its end. Raises where it failed."""
-    status = os.waitpid(_forked(work), 0)[1]
-    if os.WIFEXITED(status) and os.WEXITSTATUS(status):
-        raise AssertionError("a process failed by itself")
-    return os.WIFSIGNALED(status)
 
 
 def main(bundle: str, one: str, two: str, scratch: str, stride: str) -> None:

@@ -13,10 +13,11 @@ import shutil
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from killed import died, forked
 
 from serve.adapters.registry import Registry
 from serve.bundle import Bundle
@@ -67,7 +68,7 @@ class Killer:
         told = {"kills": 0, "one": 0, "two": 0}
         for _ in range(kills):
             read, write = os.pipe()
-            pid = _forked(lambda write=write: self._endless(write))
+            pid = forked(lambda write=write: self._endless(write))
             os.close(write)
             os.read(read, 1)
             os.close(read)
@@ -159,22 +160,7 @@ class Killer:
             sys.addaudithook(watch)
             work(self.site)
 
-        status = os.waitpid(_forked(counted), 0)[1]
-        if os.WIFEXITED(status) and os.WEXITSTATUS(status):
-            raise AssertionError("a process failed by itself")
-        return os.WIFSIGNALED(status)
-
-
-def _forked(work: Callable[[], None]) -> int:
-    pid = os.fork()
-    if pid == 0:
-        try:
-            work()
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
-    return pid
+        return died(counted)
 
 
 def main(folder: str, stride: str, kills: str) -> None:

@@ -45,7 +45,7 @@ def test_macos_answers_through_sysctl(monkeypatch: pytest.MonkeyPatch) -> None:
         "machdep.cpu.brand_string": "Apple M2",
         "hw.memsize": "17179869184",
     }
-    monkeypatch.setattr(machine, "_read", lambda _: "")
+    monkeypatch.setattr(machine, "read_text", lambda _: "")
     monkeypatch.setattr(machine, "_sysctl", lambda keys: {key: answers[key] for key in keys if key in answers})
     assert machine.instruction_sets() == ["neon", "asimddp"]
     assert machine.cpu_model() == "Apple M2"
@@ -59,7 +59,7 @@ def test_a_containers_limits_count(monkeypatch: pytest.MonkeyPatch) -> None:
         "/sys/fs/cgroup/memory.current": "73741824\n",
         "/sys/fs/cgroup/cpu.max": "50000 100000\n",
     }
-    monkeypatch.setattr(machine, "_read", lambda path: files.get(path, ""))
+    monkeypatch.setattr(machine, "read_text", lambda path: files.get(path, ""))
     assert machine.memory() == (1073741824, 1000000000)
     assert machine.cores() == 1
     files["/sys/fs/cgroup/memory.max"] = "max\n"
@@ -67,7 +67,7 @@ def test_a_containers_limits_count(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_machine_that_tells_nothing_is_described_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "_read", lambda _: "")
+    monkeypatch.setattr(machine, "read_text", lambda _: "")
     monkeypatch.setattr(machine, "_sysctl", lambda _: {})
     facts = machine.describe()
     assert (facts["isa"], facts["memory_bytes"], facts["free_memory_bytes"]) == ([], None, None)

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from pipeline.cli.output import common_options, emit, show
-from pipeline.cli.site import SHORT, client, server_options
+from pipeline.cli.site import SHORT, client, one_place, server_options
 
 
 @click.command()
@@ -24,10 +24,7 @@ def releases(
     url: str | None, site: Path | None, key_file: Path | None, ca: Path | None, as_json: bool, quiet: bool
 ) -> None:
     """List the releases of the server at URL, newest first; those above the current one were rolled back from."""
-    from serve.errors import UsageError
-
-    if (url is None) == (site is None):
-        raise UsageError("name a server's URL, or a site's folder with --site DIR")
+    one_place(url, site)
     document = _offline(site) if site is not None else client(str(url), key_file, ca).site()
     emit({key: document[key] for key in ("current", "releases")}, as_json=as_json, render=_show)
 

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from pipeline.cli.output import common_options, emit
-from pipeline.cli.site import client, server_options, show_change
+from pipeline.cli.site import client, one_place, server_options, show_change
 
 
 @click.command()
@@ -30,10 +30,7 @@ def rollback(
 
     The release is checked as a new one is, and if anything is wrong with it, nothing changes.
     """
-    from serve.errors import UsageError
-
-    if (url is None) == (site is None):
-        raise UsageError("name a server's URL, or a site's folder with --site DIR")
+    one_place(url, site)
     document = client(url, key_file, ca).roll_back() if url is not None else _offline(site)
     emit(document, as_json=as_json, render=show_change)
 
