@@ -10,7 +10,13 @@ from serve.errors import InputError
 
 T = TypeVar("T")
 
-_NAMES: dict[type, str] = {str: "a string", int: "a whole number", bool: "true or false", dict: "an object"}
+_NAMES: dict[type, str] = {
+    str: "a string",
+    int: "a whole number",
+    float: "a number with a point",
+    bool: "true or false",
+    dict: "an object",
+}
 _HEX64 = re.compile(r"[0-9a-f]{64}\Z")
 
 

@@ -1,0 +1,1 @@
+"""Images to what a graph takes: bytes checked before they are decoded, decoded to RGB, resized and normalized."""
