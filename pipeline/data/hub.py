@@ -18,8 +18,20 @@ from serve.files import sha256_json
 def read_hub(name: str, config: str | None, split: str, columns: Sequence[str]) -> Table:
     """Read the columns, label last, of one split; `ClassLabel` numbers become their names.
 
-    Raises MissingDependency without `datasets`; InputError when the dataset, its configuration or its split
-    can't be had, or lacks a column.
+    Raises as `open_hub`, and InputError for a missing column.
+    """
+    datasets, data, source = open_hub(name, config, split)
+    pick_columns(source, list(data.column_names), columns)
+    table = build_table(source, False, _rows(datasets, data, columns, source), columns, lambda: "")
+    digest = sha256_json([[*texts, label] for texts, label in zip(table.texts, table.labels, strict=True)])
+    return Table(source, False, table.texts, table.labels, table.numbers, digest)
+
+
+def open_hub(name: str, config: str | None, split: str) -> tuple[ModuleType, Any, str]:
+    """The `datasets` library, one split of a dataset, and how messages call it: `dataset#split`.
+
+    Raises MissingDependency without `datasets`; InputError when the dataset, its configuration or its split can't be
+    had.
     """
     try:
         datasets = importlib.import_module("datasets")
@@ -31,10 +43,7 @@ def read_hub(name: str, config: str | None, split: str, columns: Sequence[str]) 
             data = datasets.load_dataset(name, config, split=split)
         except Exception as error:  # whatever the library, its readers or the network raise ends this stage
             raise InputError(f"{source}: {_reason(name, error)}") from error
-    pick_columns(source, list(data.column_names), columns)
-    table = build_table(source, False, _rows(datasets, data, columns, source), columns, lambda: "")
-    digest = sha256_json([[*texts, label] for texts, label in zip(table.texts, table.labels, strict=True)])
-    return Table(source, False, table.texts, table.labels, table.numbers, digest)
+    return datasets, data, source
 
 
 def _rows(datasets: ModuleType, data: Any, columns: Sequence[str], source: str) -> Iterator[Row]:

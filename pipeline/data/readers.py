@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -41,7 +41,7 @@ def read_file(path: Path, columns: Sequence[str], file_format: str = "auto") -> 
 
     Raises UsageError for an unknown format or extension, InputError for a file that isn't there or is broken.
     """
-    _check_there(path)
+    check_there(path)
     chosen = _format_of(path, file_format)
     module, _, name = READERS[chosen].partition(":")
     reader = cast(Reader, getattr(importlib.import_module(module), name))
@@ -69,23 +69,24 @@ def _format_of(path: Path, file_format: str) -> str:
     return chosen
 
 
-def _check_there(path: Path) -> None:
+def check_there(path: Path, extensions: Container[str] = EXTENSIONS) -> None:
+    """Raise InputError, which tells what files with such extensions there are, where this is none."""
     try:
         if path.is_file():
             return
         if path.is_dir():
-            raise InputError(f"{path}: a folder, not a file; inside are: {listed(_data_files(path))}")
+            raise InputError(f"{path}: a folder, not a file; inside are: {listed(_data_files(path, extensions))}")
         if not path.parent.is_dir():
             raise InputError(f"{path}: no such file, and no folder {path.parent} either")
-        names = _data_files(path.parent)
+        names = _data_files(path.parent, extensions)
     except OSError as error:
         raise InputError(f"{path}: can't be read: {error.strerror or error}") from error
     similar = difflib.get_close_matches(path.name, names, n=3, cutoff=0.5) or names
     raise InputError(f"{path}: no such file; in {path.parent} there is: {listed(similar, 6)}")
 
 
-def _data_files(folder: Path) -> list[str]:
+def _data_files(folder: Path, extensions: Container[str]) -> list[str]:
     def is_data(name: str) -> bool:
-        return Path(name.lower().removesuffix(".gz")).suffix in EXTENSIONS
+        return Path(name.lower().removesuffix(".gz")).suffix in extensions
 
     return sorted(item.name for item in folder.iterdir() if is_data(item.name) and item.is_file())
