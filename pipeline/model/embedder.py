@@ -1,0 +1,118 @@
+"""A sentence encoder: pooled token vectors of length 1, as sentence-transformers gives them."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+from transformers import PretrainedConfig, PreTrainedModel
+from transformers.utils.generic import ModelOutput
+
+from pipeline.model.pooled import bare_encoder
+from serve.errors import InputError
+
+MODULES = ("Transformer", "Pooling", "Normalize")
+"""The parts of a sentence-transformers model that a `PooledEncoder` has."""
+
+
+@dataclass
+class Embedded(ModelOutput):
+    """`embedding` float `(batch, d)`, each row of length 1; `logits` is the same, for whoever reads every model's
+    answer by that name."""
+
+    embedding: torch.Tensor | None = None
+
+    @property
+    def logits(self) -> torch.Tensor | None:
+        return self.embedding
+
+
+class PooledEncoder(PreTrainedModel):
+    """Encoder, mean or first-token pooling, length 1 (Sentence-BERT, arXiv 1908.10084, section 3).
+
+    `config.svfit_pooling` is `"mean"` or `"cls"`. There is no head: outside the encoder nothing is trained.
+    """
+
+    config_class = PretrainedConfig
+    base_model_prefix = "encoder"
+    main_input_name = "input_ids"
+
+    def __init__(self, config: PretrainedConfig, encoder: nn.Module | None = None) -> None:
+        super().__init__(config)
+        self.encoder = encoder if encoder is not None else bare_encoder(config)
+        self._takes_types = "token_type_ids" in inspect.signature(self.encoder.forward).parameters
+        self.post_init()  # type: ignore[no-untyped-call]
+
+    def _init_weights(self, module: nn.Module) -> None:
+        return  # all that it has is the encoder's, which brings its weights
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        token_type_ids: torch.Tensor | None = None,
+        **_: Any,
+    ) -> Embedded:
+        """`input_ids`, `attention_mask` int64 `(batch, sequence)`; `.embedding` float `(batch, d)`."""
+        types = {"token_type_ids": token_type_ids} if self._takes_types and token_type_ids is not None else {}
+        hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **types).last_hidden_state
+        return Embedded(embedding=functional.normalize(self.pool(hidden, attention_mask), dim=-1))
+
+    def pool(self, hidden: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """`hidden (batch, sequence, d)` to one vector a row, `(batch, d)`."""
+        if self.config.svfit_pooling == "cls":
+            return hidden[:, 0]
+        mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
+        return (hidden * mask).sum(1) / mask.sum(1).clamp(min=1.0)
+
+
+def check_modules(folder: Path) -> None:
+    """Refuse a sentence-transformers checkpoint whose vectors a `PooledEncoder` wouldn't give.
+
+    Raises InputError for a module besides Transformer, Pooling and Normalize (a Dense layer, say), and for a prompt
+    that is put before every text. A folder without modules.json is a plain encoder.
+    """
+    path = folder / "modules.json"
+    if path.is_file():
+        kinds = [str(entry.get("type", "")).rpartition(".")[2] for entry in _read_list(path)]
+        other = [kind for kind in kinds if kind not in MODULES]
+        if other:
+            raise InputError(
+                f"{path}: its vectors pass through {', '.join(other)}; svfit builds {', '.join(MODULES)} only; "
+                "choose a checkpoint without it"
+            )
+    prompts = folder / "config_sentence_transformers.json"
+    if prompts.is_file():
+        default = _read(prompts).get("default_prompt_name")
+        if default:
+            raise InputError(
+                f"{prompts}: puts the prompt {default!r} before every text, which svfit doesn't; remove "
+                "default_prompt_name from a copy of the folder, and write the prompt into your texts"
+            )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    document = _parsed(path)
+    if not isinstance(document, dict):
+        raise InputError(f"{path}: not a JSON object")
+    return document
+
+
+def _read_list(path: Path) -> list[dict[str, Any]]:
+    document = _parsed(path)
+    if not isinstance(document, list) or not all(isinstance(entry, dict) for entry in document):
+        raise InputError(f"{path}: not a JSON list of objects")
+    return document
+
+
+def _parsed(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not readable JSON ({error})") from None

@@ -1,0 +1,157 @@
+"""The losses and metrics of embeddings, held against plain loops and what must be true of them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from pipeline.train import embedding_metrics
+from pipeline.train.embedding import SCALE, cosent, losses, ranking
+from pipeline.train.embedding_metrics import score_pairs, score_retrieval, score_scores
+from pipeline.train.pair_rows import PairCollator, PairRows
+
+
+def unit(*shape: int, seed: int = 0) -> torch.Tensor:
+    return functional.normalize(torch.randn(*shape, generator=torch.Generator().manual_seed(seed)), dim=-1)
+
+
+def numbered(rows: int, fields: int) -> torch.Tensor:
+    return torch.arange(rows * fields, dtype=torch.float32).reshape(rows, fields)
+
+
+def test_cosent_is_the_sum_over_pairs_that_stand_in_the_wrong_order() -> None:
+    vectors, scores = unit(5, 2, 7), torch.tensor([0.0, 3.0, 1.0, 3.0, 2.0])
+    cosines = (vectors[:, 0] * vectors[:, 1]).sum(-1).tolist()
+    terms = [math.exp(SCALE * (cosines[j] - cosines[i])) for i in range(5) for j in range(5) if scores[i] > scores[j]]
+    found = cosent(vectors, scores)
+    assert found.shape == (5,)
+    assert found.mean().item() == pytest.approx(math.log(1 + sum(terms)), rel=1e-5)
+
+
+def test_cosent_asks_only_for_the_order_of_scores_and_nothing_where_all_are_equal() -> None:
+    vectors, scores = unit(6, 2, 4), torch.tensor([0.0, 1.0, 2.0, 3.0, 4.0, 5.0])
+    torch.testing.assert_close(cosent(vectors, scores), cosent(vectors, 100 * scores - 7))
+    assert cosent(vectors, torch.ones(6)).tolist() == [0.0] * 6
+
+
+def test_ranking_is_cross_entropy_of_the_own_text_among_all() -> None:
+    vectors = unit(4, 3, 5)
+    found = ranking(vectors, numbered(4, 3))
+    for row in range(4):
+        candidates = [vectors[other, 1] for other in range(4)] + [vectors[other, 2] for other in range(4)]
+        cosines = torch.stack([SCALE * vectors[row, 0] @ other for other in candidates])
+        wanted = functional.cross_entropy(cosines[None], torch.tensor([row]))
+        torch.testing.assert_close(found[row], wanted)
+
+
+@pytest.mark.parametrize(
+    ("texts", "ignored"),
+    [
+        ([[0, 1], [2, 1], [3, 4]], [(0, 1), (1, 0)]),  # the same second text
+        ([[0, 1], [0, 2], [3, 4]], [(0, 1), (1, 0)]),  # the same first text
+        ([[0, 1], [2, 0], [3, 4]], [(0, 1)]),  # the first text of one row is the second of another
+    ],
+)
+def test_a_text_that_belongs_to_a_row_is_no_negative_of_it(
+    texts: list[list[int]], ignored: list[tuple[int, int]]
+) -> None:
+    vectors = unit(3, 2, 5)
+    found = ranking(vectors, torch.tensor(texts, dtype=torch.float32))
+    cosines = SCALE * vectors[:, 0] @ vectors[:, 1].T
+    for row, column in ignored:
+        cosines[row, column] = -torch.inf
+    torch.testing.assert_close(found, functional.cross_entropy(cosines, torch.arange(3), reduction="none"))
+
+
+def test_a_row_whose_texts_are_one_still_has_a_loss() -> None:
+    assert torch.isfinite(ranking(unit(2, 2, 3), torch.tensor([[0.0, 0.0], [1.0, 1.0]]))).all()
+
+
+def test_matryoshka_is_the_mean_over_cut_and_lengthened_vectors() -> None:
+    vectors, labels = unit(4, 2, 8), torch.cat([torch.arange(4.0)[:, None], numbered(4, 2)], 1)
+    for kind in ("scores", "positives"):
+        whole = losses(kind, vectors, labels)
+        short = losses(kind, functional.normalize(vectors[..., :3], dim=-1), labels)
+        torch.testing.assert_close(losses(kind, vectors, labels, dimensions=(8, 3)), (whole + short) / 2)
+
+
+@pytest.mark.parametrize("kind", ["scores", "positives", "triplets"])
+def test_the_gradient_is_that_of_finite_differences(kind: str) -> None:
+    fields = 3 if kind == "triplets" else 2
+    vectors = unit(4, fields, 3).double().requires_grad_()
+    labels = torch.cat([torch.tensor([[0.0], [2.0], [1.0], [1.0]]), numbered(4, fields)], 1)
+
+    def loss(values: torch.Tensor) -> torch.Tensor:
+        one = functional.normalize(values, dim=-1)
+        return (cosent(one, labels[:, 0]) if kind == "scores" else ranking(one, labels[:, 1:])).mean()
+
+    assert torch.autograd.gradcheck(loss, vectors)
+
+
+def test_rows_keep_each_text_once_and_batches_number_them(tokenizer: Any) -> None:
+    texts = [("pump leak", "valve"), ("valve", "fan noise hot"), ("pump leak", "lamp")]
+    rows = PairRows(tokenizer, texts, [1, 0, 0.5], 16)
+    assert len(rows.encoded) == 4
+    batch = PairCollator(tokenizer)([rows[row] for row in (1, 2, 0)])
+    assert batch["input_ids"].shape == (6, 5)
+    assert batch["attention_mask"].sum(1).tolist() == [3, 5, 4, 3, 4, 3]
+    assert batch["labels"].tolist() == [[0.0, 0.0, 1.0], [0.5, 2.0, 3.0], [1.0, 2.0, 0.0]]
+    assert batch["input_ids"][5].tolist() == batch["input_ids"][0].tolist()
+
+
+def test_spearman_and_pearson_are_of_cosines() -> None:
+    angles = np.array([0.1, 0.5, 0.9, 1.4])
+    vectors = np.stack([np.stack([np.ones(4), np.zeros(4)], 1), np.stack([np.cos(angles), np.sin(angles)], 1)], 1)
+    found = score_scores(vectors.astype(np.float32), [4, 3, 1, 0])
+    assert found["spearman"] == pytest.approx(1)
+    assert found["pearson"] == pytest.approx(np.corrcoef(np.cos(angles), [4, 3, 1, 0])[0, 1], abs=1e-6)
+    assert score_scores(np.ones((3, 2, 4), dtype=np.float32), [1, 2, 3]) == {"spearman": 0.0, "pearson": 0.0}
+
+
+def slow_retrieval(texts: list[tuple[str, ...]], vectors: np.ndarray[Any, Any]) -> dict[str, float]:
+    """The same with loops over every candidate."""
+    candidates = {fields[1]: vectors[row, 1] for row, fields in reversed(list(enumerate(texts)))}
+    found: dict[str, list[float]] = {}
+    for query in dict.fromkeys(fields[0] for fields in texts):
+        row = [fields[0] for fields in texts].index(query)
+        wanted = {fields[1] for fields in texts if fields[0] == query}
+        others = {text: float(vectors[row, 0] @ one) for text, one in candidates.items() if text != query}
+        order = sorted(others, key=lambda text: -others[text])
+        ranks = [order.index(text) + 1 for text in wanted]
+        for cut in (1, 5, 10):
+            found.setdefault(f"recall_at_{cut}", []).append(sum(rank <= cut for rank in ranks) / len(ranks))
+        found.setdefault("mrr_at_10", []).append(1 / min(ranks) if min(ranks) <= 10 else 0.0)
+    return {name: float(np.mean(values)) for name, values in found.items()}
+
+
+@pytest.mark.parametrize("block", [2**24, 100])
+def test_retrieval_is_what_loops_find_whatever_the_block(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
+    monkeypatch.setattr(embedding_metrics, "BLOCK", block)
+    draw = np.random.default_rng(3)
+    texts = [(f"q{draw.integers(20)}", f"a{draw.integers(40)}") for _ in range(60)]
+    texts += [("q1", "q2"), ("a3", "a4")]
+    of = {text: unit(6, seed=place).numpy() for place, text in enumerate({text for pair in texts for text in pair})}
+    vectors = np.array([[of[text] for text in pair] for pair in texts])
+    assert score_retrieval(texts, vectors) == pytest.approx(slow_retrieval(texts, vectors))
+
+
+def test_vectors_that_are_all_the_same_find_nothing() -> None:
+    texts = [(f"q{row}", f"a{row}") for row in range(30)]
+    found = score_retrieval(texts, np.ones((30, 2, 4), dtype=np.float32))
+    assert set(found.values()) == {0.0}
+
+
+def test_triplets_count_third_texts_as_candidates() -> None:
+    vectors = np.zeros((2, 3, 2), dtype=np.float32)
+    vectors[:, 0] = [1, 0]
+    vectors[0, 1:] = [[1, 0], [0, 1]]
+    vectors[1, 1:] = [[0, 1], [1, 0]]
+    found = score_pairs("triplets", [("q0", "a0", "n0"), ("q1", "a1", "n1")], [0, 0], vectors)
+    assert found["triplet_accuracy"] == 0.5
+    assert found["recall_at_1"] == 0.0  # n1 is as near to q0 as a0 is, and a tie counts against it
+    assert found["recall_at_5"] == 1.0
