@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pipeline.data.pictures import Picture
 
 CLASSIFICATION = "text-classification"
 REGRESSION = "text-regression"
@@ -16,7 +20,7 @@ class Split:
     `source` is the file as it was named, or `dataset#split`; a validation split carved from the training
     rows says so. `sha256` is that of the source file; of the canonical JSON of the rows where there is no
     file of its own. `lines[i]` is the 1-based line (text files, first line of the row) or row (Parquet, hub)
-    in the source; empty when not known.
+    in the source; empty when not known. `images[i]` is a row's image; then there are no texts.
     """
 
     name: str
@@ -25,6 +29,7 @@ class Split:
     source: str
     sha256: str
     lines: list[int] = field(default_factory=list)
+    images: list[Picture] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -42,14 +42,15 @@ def read_file(path: Path, columns: Sequence[str], file_format: str = "auto") -> 
     Raises UsageError for an unknown format or extension, InputError for a file that isn't there or is broken.
     """
     check_there(path)
-    chosen = _format_of(path, file_format)
+    chosen = format_of(path, file_format)
     module, _, name = READERS[chosen].partition(":")
     reader = cast(Reader, getattr(importlib.import_module(module), name))
     by_line = chosen != "parquet"
     return build_table(str(path), by_line, reader(path, columns), columns, lambda: sha256_file(path))
 
 
-def _format_of(path: Path, file_format: str) -> str:
+def format_of(path: Path, file_format: str) -> str:
+    """The key of `READERS` for a file. Raises UsageError for an unknown format or extension."""
     packed = path.suffix.lower() == ".gz"
     extension = (path.with_suffix("") if packed else path).suffix.lower()
     chosen = EXTENSIONS.get(extension) if file_format == "auto" else file_format
