@@ -33,9 +33,9 @@ _OUT = Tag(OUTSIDE, "", OUTSIDE)
 def read_tags(sentences: Sequence[Sequence[str]], at: At) -> list[list[Run]]:
     """The entities of each sentence, whose words have these tags.
 
-    The scheme is told by all of them: tags that mark ends (E, L, M, S, U) make it BIOES. Else, where more entities begin
-    with `I-` than with a `B-` that IOB1 would do without, it is IOB1; else IOB2. Raises InputError, with `at` before it:
-    an unknown prefix, an `I-` that continues nothing, an entity whose end is missing.
+    The scheme is told by all of them: tags that mark ends (E, L, M, S, U) make it BIOES. Else, where more entities
+    begin with `I-` than with a `B-` that IOB1 would do without, it is IOB1; else IOB2. Raises InputError, with `at`
+    before it: an unknown prefix, an `I-` that continues nothing, an entity whose end is missing.
     """
     parsed = [
         [_parsed(tag, partial(at, number, place)) for place, tag in enumerate(tags)]
