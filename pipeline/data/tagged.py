@@ -192,8 +192,7 @@ def _columns(path: Path, chosen: str) -> list[str]:
     """The columns that a file has; of JSON lines, those of the first."""
     if chosen == "parquet":
         return parquet_columns(path)
-    if next(read_jsonl(path, ()), None) is None:
-        raise InputError(f"{path}: no rows")
+    next(read_jsonl(path, ()))  # which tells what is wrong with it
     return list(json.loads(next(line for _, line in numbered_lines(path) if line.strip())))
 
 
