@@ -72,6 +72,10 @@ class EntityRows(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         return {**self.encoded[index], "labels": self.labels[index]}
 
+    def length(self, index: int) -> int:
+        """Tokens of a window."""
+        return len(self.labels[index])
+
     def guess(self, logits: NDArray[np.float32]) -> list[list[Run]]:
         """The entities of each text by the logits of all windows, (windows, longest, tags), padded on the right."""
         words, there = self._words, self._words.row >= 0
