@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -9,7 +10,7 @@ from typing import Literal, TypeAlias
 from pipeline.data.carve import carve
 from pipeline.data.dataset import Dataset, Split
 from pipeline.data.labels import numbers
-from pipeline.data.sources import RowSource, open_file, open_hub
+from pipeline.data.sources import RowSource, open_file, open_split
 from pipeline.data.table import Table
 from pipeline.data.wording import did_you_mean, quoted
 from serve.errors import InputError, UsageError
@@ -18,6 +19,8 @@ from serve.files import sha256_json
 EMBEDDING = "text-embedding"
 Kind: TypeAlias = Literal["scores", "positives", "triplets"]
 """What a row is: two texts and how alike they are; two that are alike; or those and a third that isn't."""
+NO_SCORE = math.nan
+"""The label of a row without a score."""
 FIELDS: dict[str, int] = {"scores": 2, "positives": 2, "triplets": 3}
 """The texts of a row of each kind."""
 
@@ -40,7 +43,7 @@ def load_pairs(
 
     `text` names two columns, or three: a text, one like it, and one unlike it. `pairs` is a kind or `auto`: three
     columns are triplets; two are scores where the training rows have a column `label`, and positives where they
-    haven't. A score is any finite number, larger for texts more alike; rows of the other kinds have 0 for it.
+    haven't. A score is any finite number, larger for texts more alike; rows of the other kinds have `NO_SCORE`.
     The rest is as in `load.load_dataset`, but that rows of one first text stay together when a validation split is
     carved. Raises UsageError; InputError (with file and line) also for an empty text, for scores that are all the
     same, and for a triplet whose second and third text are one; MissingDependency.
@@ -54,7 +57,7 @@ def load_pairs(
         raise UsageError("data.train: a file with the training rows is needed, or data.dataset")
 
     def opened(split: str | Path) -> RowSource:
-        return open_file(Path(split), format) if dataset is None else open_hub(dataset, dataset_config, str(split))
+        return open_file(Path(split), format) if dataset is None else open_split(dataset, dataset_config, str(split))
 
     first = opened(train)
     kind = _kind(pairs, columns, label, first)
@@ -62,7 +65,8 @@ def load_pairs(
     def read(name: str, source: RowSource) -> Split:
         table = source.table(columns, label if kind == "scores" else None)
         _check(table, kind)
-        return Split(name, table.texts, numbers(table), table.source, table.sha256, table.numbers)
+        labels = numbers(table) if kind == "scores" else [NO_SCORE] * len(table.texts)
+        return Split(name, table.texts, labels, table.source, table.sha256, table.numbers)
 
     whole = read("train", first)
     if kind == "scores" and len(set(whole.labels)) < 2:
@@ -115,7 +119,8 @@ def _check(table: Table, kind: Kind) -> None:
 
 def _carved(whole: Split, share: float, seed: int) -> tuple[Split, Split]:
     """Train and validation; rows of the same first text aren't parted."""
-    kept, taken = carve([texts[:1] for texts in whole.texts], whole.labels, share, seed, classes=False)
+    values = [0.0 if math.isnan(label) else label for label in whole.labels]
+    kept, taken = carve([texts[:1] for texts in whole.texts], values, share, seed, classes=False)
 
     def part(name: str, rows: Sequence[int], source: str, sha256: str) -> Split:
         return Split(
@@ -127,6 +132,6 @@ def _carved(whole: Split, share: float, seed: int) -> tuple[Split, Split]:
             [whole.lines[row] for row in rows],
         )
 
-    digest = sha256_json([[*whole.texts[row], whole.labels[row]] for row in taken])
+    digest = sha256_json([[*whole.texts[row], repr(whole.labels[row])] for row in taken])
     validation = part("validation", taken, f"{whole.source} (from train)", digest)
     return part("train", kept, whole.source, whole.sha256), validation

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from pipeline.data.hub import _quiet, _reason
-from pipeline.data.readers import READERS, Reader, _format_of, check_there
-from pipeline.data.table import Row, Table, build_table, pick_columns
-from serve.errors import InputError, MissingDependency
+from pipeline.data.hub import open_hub
+from pipeline.data.readers import READERS, Reader, check_there, format_of
+from pipeline.data.table import MissingColumn, Row, Table, build_table, pick_columns
+from serve.errors import InputError
 from serve.files import sha256_file, sha256_json
 
 
@@ -29,8 +29,10 @@ class RowSource:
         """Whether there is such a column. What else is wrong with the source shows when its rows are read."""
         try:
             next(self.rows((column,)), None)
-        except InputError as error:
-            return f"no column {column!r}".replace("'", '"') not in str(error)
+        except MissingColumn:
+            return False
+        except InputError:
+            return True
         return True
 
     def table(self, columns: Sequence[str], label: str | None) -> Table:
@@ -52,24 +54,15 @@ class RowSource:
 def open_file(path: Path, file_format: str = "auto") -> RowSource:
     """A data file. Raises UsageError for an unknown format or ending, InputError for a file that isn't there."""
     check_there(path)
-    chosen = _format_of(path, file_format)
+    chosen = format_of(path, file_format)
     module, _, name = READERS[chosen].partition(":")
     reader = cast(Reader, getattr(importlib.import_module(module), name))
     return RowSource(str(path), chosen != "parquet", lambda columns: reader(path, columns), lambda: sha256_file(path))
 
 
-def open_hub(name: str, config: str | None, split: str) -> RowSource:
+def open_split(name: str, config: str | None, split: str) -> RowSource:
     """A split of a Hugging Face dataset. Raises MissingDependency; InputError where it can't be had."""
-    try:
-        datasets = importlib.import_module("datasets")
-    except ImportError as error:
-        raise MissingDependency("datasets", "train", "Reading a Hugging Face dataset") from error
-    source = f"{name}/{config}#{split}" if config else f"{name}#{split}"
-    with _quiet(datasets):
-        try:
-            data = datasets.load_dataset(name, config, split=split)
-        except Exception as error:  # whatever the library, its readers or the network raise ends this stage
-            raise InputError(f"{source}: {_reason(name, error)}") from error
+    _, data, source = open_hub(name, config, split)
 
     def rows(columns: Sequence[str]) -> Iterator[Row]:
         pick_columns(source, list(data.column_names), columns)

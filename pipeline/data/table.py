@@ -12,6 +12,10 @@ from serve.errors import InputError
 Row = tuple[int, tuple[object, ...]]  # its number in the source, and the values of the wanted columns
 
 
+class MissingColumn(InputError):  # noqa: N818  (a state of the source, not a fault)
+    """A source lacks a column that was asked for."""
+
+
 @dataclass(frozen=True)
 class Table:
     """Texts, and labels as they are spelled; `numbers` count lines from 1, or rows (`by_line` false)."""
@@ -75,10 +79,10 @@ def build_table(
 
 
 def pick_columns(where: str, names: Sequence[str], wanted: Sequence[str], hint: str = "") -> list[int]:
-    """Positions of the wanted columns; InputError names what there is when one is missing or stands twice."""
+    """Positions of the wanted columns; MissingColumn names what there is, InputError one that stands there twice."""
     for column in wanted:
         if column not in names:
-            raise InputError(
+            raise MissingColumn(
                 f"{where}: no column {quoted(column)}; there is: {listed(names)}.{did_you_mean(column, names)}{hint}"
             )
         if names.count(column) > 1:

@@ -59,7 +59,12 @@ class PooledEncoder(PreTrainedModel):
         token_type_ids: torch.Tensor | None = None,
         **_: Any,
     ) -> Embedded:
-        """`input_ids`, `attention_mask` int64 `(batch, sequence)`; `.embedding` float `(batch, d)`."""
+        """`input_ids`, `attention_mask` int64 `(batch, sequence)`, or `(batch, texts, sequence)` for rows of several
+        texts; `.embedding` float `(batch, d)`, or `(batch, texts, d)`."""
+        if input_ids.dim() == 3:
+            given = (input_ids, attention_mask, token_type_ids)
+            flat = self(*(None if value is None else value.flatten(0, 1) for value in given))
+            return Embedded(embedding=flat.embedding.unflatten(0, input_ids.shape[:2]))
         types = {"token_type_ids": token_type_ids} if self._takes_types and token_type_ids is not None else {}
         hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **types).last_hidden_state
         return Embedded(embedding=functional.normalize(self.pool(hidden, attention_mask), dim=-1))

@@ -7,25 +7,28 @@ from collections.abc import Sequence
 import torch
 from torch.nn import functional
 
+from pipeline.train.pair_rows import kind_of
+
 SCALE = 20.0
 """Of cosines in both losses, the inverse of the temperature 0.05."""
 
 
 def losses(
-    kind: str, vectors: torch.Tensor, labels: torch.Tensor, *, dimensions: Sequence[int] = (), scale: float = SCALE
+    vectors: torch.Tensor, labels: torch.Tensor, *, dimensions: Sequence[int] = (), scale: float = SCALE
 ) -> torch.Tensor:
     """The loss of each row, float32 `(rows,)`; its mean is what is minimized.
 
-    `vectors (rows, fields, d)` are the texts of each row, `labels (rows, 1 + fields)` its score and which text each
-    field holds, numbered within the batch: rows that share a text have its number in common. `kind` is `scores`
-    (`cosent`), `positives` or `triplets` (`ranking`). With `dimensions` the loss is the mean of those of the vectors
-    cut to each, so that their first part alone serves too (Matryoshka, arXiv 2205.13147).
+    `vectors (rows, fields, d)` are the texts of each row, `labels (rows, 1 + fields)` its score and the number of each
+    text, as `PairRows` has them: `cosent` for rows with scores, `ranking` for positives and triplets. With
+    `dimensions` the loss is the mean of those of the vectors cut to each, so that their first part alone serves too
+    (Matryoshka, arXiv 2205.13147).
     """
     scores, texts = labels[:, 0], labels[:, 1:]
+    scored = kind_of(labels[0].tolist()) == "scores"
     found = []
     for size in dimensions or (vectors.shape[-1],):
         cut = functional.normalize(vectors[..., :size].float(), dim=-1)
-        found.append(cosent(cut, scores, scale) if kind == "scores" else ranking(cut, texts, scale))
+        found.append(cosent(cut, scores, scale) if scored else ranking(cut, texts, scale))
     return torch.stack(found).mean(0)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import pearsonr, spearmanr
+
+from pipeline.train.pair_rows import kind_of
 
 CUTS = (1, 5, 10)
 BLOCK = 2**24
@@ -15,14 +17,14 @@ BLOCK = 2**24
 Vectors = NDArray[np.float32]
 
 
-def score_pairs(
-    kind: str, texts: Sequence[tuple[str, ...]], labels: Sequence[float], vectors: Vectors
-) -> dict[str, float]:
-    """The metrics of one split by its kind, from `vectors (rows, fields, d)` of length 1: `score_scores` for `scores`,
-    else `score_retrieval`."""
-    if kind == "scores":
-        return score_scores(vectors, labels)
-    return score_retrieval(texts, vectors)
+def score_pairs(vectors: Vectors, labels: NDArray[np.float32]) -> dict[str, float]:
+    """The metrics of rows by their kind: `score_scores`, or `score_retrieval` for positives and triplets.
+
+    `vectors (rows, fields, d)` of length 1, `labels (rows, 1 + fields)` as `PairRows` has them.
+    """
+    if kind_of(labels[0].tolist()) == "scores":
+        return score_scores(vectors, labels[:, 0].tolist())
+    return score_retrieval(labels[:, 1:].astype(np.int64).tolist(), vectors)
 
 
 def score_scores(vectors: Vectors, scores: Sequence[float]) -> dict[str, float]:
@@ -42,14 +44,14 @@ def cosines_of(vectors: Vectors) -> NDArray[np.float64]:
     return found
 
 
-def score_retrieval(texts: Sequence[tuple[str, ...]], vectors: Vectors) -> dict[str, float]:
+def score_retrieval(texts: Sequence[Sequence[Hashable]], vectors: Vectors) -> dict[str, float]:
     """How well each different first text finds what belongs to it among all second (and third) texts of the split.
 
-    `vectors (rows, fields, d)` of length 1. Texts that are the same are one candidate; what belongs to a first text are
-    the second texts of all its rows; a first text isn't its own candidate unless it belongs to itself. A tie counts
-    against it. `recall_at_k` is the share of what belongs to a text that is among the k nearest, averaged over texts;
-    `mrr_at_10` the mean of 1 / rank of the nearest of them, 0 beyond rank 10. Triplets also have `triplet_accuracy`,
-    the share of rows whose second text is nearer than the third.
+    `vectors (rows, fields, d)` of length 1, `texts` what each is of, by name or number. Texts that are the same are one
+    candidate; what belongs to a first text are the second texts of all its rows; a first text isn't its own candidate
+    unless it belongs to itself. A tie counts against it. `recall_at_k` is the share of what belongs to a text that is
+    among the k nearest, averaged over texts; `mrr_at_10` the mean of 1 / rank of the nearest of them, 0 beyond rank 10.
+    Triplets also have `triplet_accuracy`, the share of rows whose second text is nearer than the third.
     """
     ranks, queries = _ranks(texts, vectors)
     count = np.bincount(queries)
@@ -63,16 +65,16 @@ def score_retrieval(texts: Sequence[tuple[str, ...]], vectors: Vectors) -> dict[
     return found
 
 
-def _ranks(texts: Sequence[tuple[str, ...]], vectors: Vectors) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _ranks(texts: Sequence[Sequence[Hashable]], vectors: Vectors) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """For each different (first, second) text: the second's rank from 1 for the first, and which first text it is."""
-    places: dict[str, tuple[int, int]] = {}  # a candidate's text, to the row and field that has it
+    places: dict[Hashable, tuple[int, int]] = {}  # a candidate's text, to the row and field that has it
     for field in range(1, vectors.shape[1]):
         for row, fields in enumerate(texts):
             places.setdefault(fields[field], (row, field))
     candidates = vectors[tuple(np.array(list(places.values())).T)]
     index = {text: place for place, text in enumerate(places)}
     pairs = list(dict.fromkeys((fields[0], fields[1]) for fields in texts))
-    row_of: dict[str, int] = {}
+    row_of: dict[Hashable, int] = {}
     for row, fields in enumerate(texts):
         row_of.setdefault(fields[0], row)
     query_of = {text: place for place, text in enumerate(row_of)}

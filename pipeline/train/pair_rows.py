@@ -1,7 +1,8 @@
-"""Rows of several texts as an embedder takes them: each text a line of the batch."""
+"""Rows of several texts as an embedder takes them."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,43 +14,52 @@ from pipeline.train.rows import Texts, tokenize
 
 
 class PairRows(Dataset[dict[str, Any]]):
-    """Tokenized rows of two or three texts with their scores, not padded; a text that occurs often is kept once."""
+    """Tokenized rows of two or three texts, not padded; a text that occurs often is kept once.
+
+    `labels[i]` is the row's score (NaN where it has none), and which text each of its fields holds, as numbers that
+    rows with a text in common share.
+    """
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, texts: Texts, labels: Sequence[float], max_length: int
+        self, tokenizer: PreTrainedTokenizerBase, texts: Texts, scores: Sequence[float], max_length: int
     ) -> None:
-        self.places: dict[str, int] = {}
-        for fields in texts:
-            for text in fields:
-                self.places.setdefault(text, len(self.places))
-        self.encoded = tokenize(tokenizer, [(text,) for text in self.places], max_length)
-        self.texts = [[self.places[text] for text in fields] for fields in texts]
-        self.labels = [float(label) for label in labels]
+        places: dict[str, int] = {}
+        self.texts = [[places.setdefault(text, len(places)) for text in fields] for fields in texts]
+        self.encoded = tokenize(tokenizer, [(text,) for text in places], max_length)
+        self.labels = [[float(score), *map(float, row)] for score, row in zip(scores, self.texts, strict=True)]
 
     def __len__(self) -> int:
         return len(self.texts)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """`input_ids` and the rest, a list for each text; `texts`, which they are; `labels`, the score."""
+        """`input_ids` and the rest, a list for each text; `labels`."""
         encoded = [self.encoded[place] for place in self.texts[index]]
-        inputs = {key: [one[key] for one in encoded] for key in encoded[0]}
-        return {**inputs, "texts": self.texts[index], "labels": self.labels[index]}
+        return {**{key: [one[key] for one in encoded] for key in encoded[0]}, "labels": self.labels[index]}
+
+    def length(self, index: int) -> int:
+        """Tokens of the longest text."""
+        return max(len(self.encoded[place]["input_ids"]) for place in self.texts[index])
 
 
 class PairCollator:
-    """Pads the texts of a batch, row after row, to its longest: int64 `(rows · fields, sequence)`. `labels` are float32
-    `(rows, 1 + fields)`: the score, and which text each is, numbered within the batch (see `embedding.losses`)."""
+    """Pads the texts of a batch to its longest: int64 `(rows, fields, sequence)`; `labels` float32
+    `(rows, 1 + fields)`, which holds the numbers of 16 million texts exactly."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        names = [key for key in rows[0] if key not in ("texts", "labels")]
-        fields = range(len(rows[0]["texts"]))
-        inputs = [{key: row[key][field] for key in names} for row in rows for field in fields]
-        numbers: dict[int, int] = {}
-        labels = [
-            [row["labels"], *(float(numbers.setdefault(text, len(numbers))) for text in row["texts"])] for row in rows
-        ]
-        batch = self.tokenizer.pad(inputs, return_tensors="pt")
-        return {**batch, "labels": torch.tensor(labels, dtype=torch.float32)}
+        names = [key for key in rows[0] if key != "labels"]
+        fields = len(rows[0][names[0]])
+        flat = self.tokenizer.pad(
+            [{key: row[key][field] for key in names} for row in rows for field in range(fields)], return_tensors="pt"
+        )
+        batch = {key: value.unflatten(0, (len(rows), fields)) for key, value in flat.items()}
+        return {**batch, "labels": torch.tensor([row["labels"] for row in rows], dtype=torch.float32)}
+
+
+def kind_of(labels: Sequence[float]) -> str:
+    """What a row with these labels is: `scores`, `positives` or `triplets`."""
+    if len(labels) == 4:
+        return "triplets"
+    return "positives" if math.isnan(labels[0]) else "scores"

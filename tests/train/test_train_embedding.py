@@ -13,7 +13,7 @@ from torch.nn import functional
 from pipeline.train import embedding_metrics
 from pipeline.train.embedding import SCALE, cosent, losses, ranking
 from pipeline.train.embedding_metrics import score_pairs, score_retrieval, score_scores
-from pipeline.train.pair_rows import PairCollator, PairRows
+from pipeline.train.pair_rows import PairCollator, PairRows, kind_of
 
 
 def unit(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -74,10 +74,13 @@ def test_a_row_whose_texts_are_one_still_has_a_loss() -> None:
 
 def test_matryoshka_is_the_mean_over_cut_and_lengthened_vectors() -> None:
     vectors, labels = unit(4, 2, 8), torch.cat([torch.arange(4.0)[:, None], numbered(4, 2)], 1)
-    for kind in ("scores", "positives"):
-        whole = losses(kind, vectors, labels)
-        short = losses(kind, functional.normalize(vectors[..., :3], dim=-1), labels)
-        torch.testing.assert_close(losses(kind, vectors, labels, dimensions=(8, 3)), (whole + short) / 2)
+    unscored = labels.clone()
+    unscored[:, 0] = torch.nan
+    for given in (labels, unscored):
+        whole = losses(vectors, given)
+        short = losses(functional.normalize(vectors[..., :3], dim=-1), given)
+        torch.testing.assert_close(losses(vectors, given, dimensions=(8, 3)), (whole + short) / 2)
+    assert not torch.allclose(losses(vectors, labels), losses(vectors, unscored))
 
 
 @pytest.mark.parametrize("kind", ["scores", "positives", "triplets"])
@@ -93,15 +96,17 @@ def test_the_gradient_is_that_of_finite_differences(kind: str) -> None:
     assert torch.autograd.gradcheck(loss, vectors)
 
 
-def test_rows_keep_each_text_once_and_batches_number_them(tokenizer: Any) -> None:
+def test_rows_keep_each_text_once_and_batches_are_padded_to_the_longest(tokenizer: Any) -> None:
     texts = [("pump leak", "valve"), ("valve", "fan noise hot"), ("pump leak", "lamp")]
-    rows = PairRows(tokenizer, texts, [1, 0, 0.5], 16)
+    rows = PairRows(tokenizer, texts, [1, 0, math.nan], 16)
     assert len(rows.encoded) == 4
+    assert [rows.length(row) for row in range(3)] == [4, 5, 4]
     batch = PairCollator(tokenizer)([rows[row] for row in (1, 2, 0)])
-    assert batch["input_ids"].shape == (6, 5)
-    assert batch["attention_mask"].sum(1).tolist() == [3, 5, 4, 3, 4, 3]
-    assert batch["labels"].tolist() == [[0.0, 0.0, 1.0], [0.5, 2.0, 3.0], [1.0, 2.0, 0.0]]
-    assert batch["input_ids"][5].tolist() == batch["input_ids"][0].tolist()
+    assert batch["input_ids"].shape == batch["token_type_ids"].shape == (3, 2, 5)
+    assert batch["attention_mask"].sum(-1).tolist() == [[3, 5], [4, 3], [4, 3]]
+    np.testing.assert_array_equal(batch["labels"], [[0, 1, 2], [math.nan, 0, 3], [1, 0, 1]])
+    assert batch["input_ids"][2, 1].tolist() == batch["input_ids"][0, 0].tolist()
+    assert list(map(kind_of, rows.labels)) == ["scores", "scores", "positives"]
 
 
 def test_spearman_and_pearson_are_of_cosines() -> None:
@@ -151,7 +156,9 @@ def test_triplets_count_third_texts_as_candidates() -> None:
     vectors[:, 0] = [1, 0]
     vectors[0, 1:] = [[1, 0], [0, 1]]
     vectors[1, 1:] = [[0, 1], [1, 0]]
-    found = score_pairs("triplets", [("q0", "a0", "n0"), ("q1", "a1", "n1")], [0, 0], vectors)
+    found = score_pairs(vectors, np.array([[math.nan, 0, 1, 2], [math.nan, 3, 4, 5]], dtype=np.float32))
     assert found["triplet_accuracy"] == 0.5
-    assert found["recall_at_1"] == 0.0  # n1 is as near to q0 as a0 is, and a tie counts against it
+    assert (
+        found["recall_at_1"] == 0.0
+    )  # 1's third text is as near to 0's first as its second is, and a tie counts against it
     assert found["recall_at_5"] == 1.0
