@@ -29,15 +29,14 @@ def profile(dataset: Dataset, count_tokens: CountTokens, max_length: int) -> dic
     text is in train); `few_rows` (below, classes); `missing` (classes without a row, by split);
     `warnings`, plain sentences.
     """
-    splits = dataset.splits()
-    seen = {_key(texts) for texts in dataset.train.texts}
+    names = dataset.labels
     found: dict[str, Any] = {
         "task": dataset.task,
-        "labels": list(dataset.labels),
+        "labels": list(names),
         "max_length": max_length,
-        "splits": {split.name: _split(split, dataset.labels, count_tokens, max_length) for split in splits},
-        "duplicates": _duplicates(dataset.train, dataset.labels),
-        "overlap": {f"train_{split.name}": sum(_key(texts) in seen for texts in split.texts) for split in splits[1:]},
+        "splits": {split.name: _split(split, names, count_tokens, max_length) for split in dataset.splits()},
+        "duplicates": duplicates(dataset.train, lambda label: names[int(label)] if names else label),
+        "overlap": overlap(dataset),
     }
     by_class = {name: found["splits"][name].get("classes", {}) for name in found["splits"]}
     few = {name: count for name, count in by_class["train"].items() if count < FEW_ROWS}
@@ -54,6 +53,12 @@ def _key(texts: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _split(split: Split, names: Sequence[str], count_tokens: CountTokens, max_length: int) -> dict[str, Any]:
+    own = {"classes": _classes(split, names)} if names else {"numbers": _numbers(split.labels)}
+    return {**split_facts(split, count_tokens, max_length), **own}
+
+
+def split_facts(split: Split, count_tokens: CountTokens, max_length: int) -> dict[str, Any]:
+    """What is told of the texts of a split, whatever their labels are."""
     empty = [row for row, texts in enumerate(split.texts) if not all(_key(texts))]
     return {
         "source": split.source,
@@ -61,7 +66,6 @@ def _split(split: Split, names: Sequence[str], count_tokens: CountTokens, max_le
         "rows": len(split.texts),
         "tokens": _lengths(count_tokens(split.texts), len(split.texts), max_length),
         "empty_texts": {"count": len(empty), "first": _lines(split, empty)},
-        **({"classes": _classes(split, names)} if names else {"numbers": _numbers(split.labels)}),
     }
 
 
@@ -106,7 +110,14 @@ def _numbers(labels: Sequence[float]) -> dict[str, Any]:
     return {"min": low, "mean": mean, "max": high, "whole": whole, "histogram": {"edges": edges, "counts": counts}}
 
 
-def _duplicates(train: Split, names: Sequence[str]) -> dict[str, Any]:
+def overlap(dataset: Dataset) -> dict[str, int]:
+    """Rows of the other splits whose text is in train."""
+    seen = {_key(texts) for texts in dataset.train.texts}
+    return {f"train_{split.name}": sum(_key(texts) in seen for texts in split.texts) for split in dataset.splits()[1:]}
+
+
+def duplicates(train: Split, told: Callable[[Any], Any]) -> dict[str, Any]:
+    """Rows of one text, and whether their labels differ; `told` makes a label ready for JSON."""
     rows_of: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
     for row, texts in enumerate(train.texts):
         rows_of[_key(texts)].append(row)
@@ -119,7 +130,7 @@ def _duplicates(train: Split, names: Sequence[str]) -> dict[str, Any]:
         "examples": [
             {
                 "text": list(key),
-                "labels": [names[int(train.labels[row])] if names else train.labels[row] for row in rows[:EXAMPLES]],
+                "labels": [told(train.labels[row]) for row in rows[:EXAMPLES]],
                 "lines": _lines(train, rows),
             }
             for key, rows in list(conflicting.items())[:EXAMPLES]

@@ -10,7 +10,7 @@ import numpy as np
 from pipeline.data.wording import quoted
 from serve.entities import OUTSIDE
 from serve.errors import InputError
-from serve.words import words_of
+from serve.words import Words, words_of
 
 _STARTS, _ENDS, _LABELS = ("start", "start_offset"), ("end", "end_offset"), ("label", "type", "entity")
 
@@ -66,7 +66,7 @@ def checked_spans(spans: Iterable[Span], text: str, where: str) -> tuple[Span, .
             )
     words = words_of(text)
     before: tuple[Span, int] | None = None
-    for span, (first, after) in zip(ordered, _covered(ordered, text), strict=True):
+    for span, (first, after) in zip(ordered, _covered(ordered, words), strict=True):
         if first == after:
             shown = quoted(text[span.start : span.end], 30)
             raise InputError(f"{where}: the span {_told(span)} holds no word ({shown})")
@@ -79,15 +79,22 @@ def checked_spans(spans: Iterable[Span], text: str, where: str) -> tuple[Span, .
 
 def word_tags(spans: Sequence[Span], text: str) -> list[str]:
     """The tag of each word of the text: `O`, `B-` and a span's label where it begins, `I-` where it goes on."""
-    tags = [OUTSIDE] * len(words_of(text))
-    for span, (first, after) in zip(spans, _covered(spans, text), strict=True):
+    words = words_of(text)
+    tags = [OUTSIDE] * len(words)
+    for span, (first, after) in zip(spans, _covered(spans, words), strict=True):
         tags[first:after] = [f"B-{span.label}", *[f"I-{span.label}"] * (after - first - 1)]
     return tags
 
 
-def _covered(spans: Sequence[Span], text: str) -> list[tuple[int, int]]:
-    """The words, first to before after, that each span shares a character with."""
+def widened(spans: Sequence[Span], text: str) -> int:
+    """How many of the spans begin or end within a word, which they are then taken to hold whole."""
     words = words_of(text)
+    places = zip(spans, _covered(spans, words), strict=True)
+    return sum(words[first, 0] < span.start or words[after - 1, 1] > span.end for span, (first, after) in places)
+
+
+def _covered(spans: Sequence[Span], words: Words) -> list[tuple[int, int]]:
+    """The words, first to before after, that each span shares a character with."""
     starts, ends = (np.array([span[side] for span in spans], dtype=np.int64) for side in (0, 1))
     first = np.searchsorted(words[:, 1], starts, side="right")
     after = np.maximum(first, np.searchsorted(words[:, 0], ends, side="left"))

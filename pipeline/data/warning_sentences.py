@@ -13,10 +13,18 @@ TRUNCATED_SHARE = 0.05  # fewer truncated rows than this are not worth a sentenc
 
 def warnings_for(found: Mapping[str, Any]) -> list[str]:
     """One sentence for each thing in a profile that deserves a look, the gravest first."""
+    sentences = text_warnings(found)
+    for name, split in found["splits"].items():
+        sentences += _truncated(name, split, found["max_length"])
+    return sentences + _classes(found) + _numbers(found)
+
+
+def text_warnings(found: Mapping[str, Any]) -> list[str]:
+    """What there is to say of the texts, whatever their labels are."""
     sentences = _leaks(found) + _conflicts(found)
     for name, split in found["splits"].items():
-        sentences += _split(name, split, found["max_length"])
-    return sentences + _classes(found) + _numbers(found)
+        sentences += _empty(name, split)
+    return sentences
 
 
 def _rows(count: int) -> str:
@@ -54,20 +62,23 @@ def _conflicts(found: Mapping[str, Any]) -> list[str]:
     return sentences
 
 
-def _split(name: str, split: Mapping[str, Any], max_length: int) -> list[str]:
-    sentences = []
+def _empty(name: str, split: Mapping[str, Any]) -> list[str]:
     empty = split["empty_texts"]
-    if empty["count"]:
-        verb = "has an empty text" if empty["count"] == 1 else "have an empty text"
-        first = f", first at {', '.join(map(str, empty['first']))}" if empty["first"] else ""
-        sentences.append(f"{_rows(empty['count'])} of {name} {verb}{first}.")
+    if not empty["count"]:
+        return []
+    verb = "has an empty text" if empty["count"] == 1 else "have an empty text"
+    first = f", first at {', '.join(map(str, empty['first']))}" if empty["first"] else ""
+    return [f"{_rows(empty['count'])} of {name} {verb}{first}."]
+
+
+def _truncated(name: str, split: Mapping[str, Any], max_length: int) -> list[str]:
     share = split["tokens"]["truncated_share"]
-    if share > TRUNCATED_SHARE:
-        sentences.append(
-            f"{share:.0%} of {name} is longer than {max_length} tokens and loses its end; the longest has "
-            f"{split['tokens']['max']:,}."
-        )
-    return sentences
+    if share <= TRUNCATED_SHARE:
+        return []
+    return [
+        f"{share:.0%} of {name} is longer than {max_length} tokens and loses its end; the longest has "
+        f"{split['tokens']['max']:,}."
+    ]
 
 
 def _classes(found: Mapping[str, Any]) -> list[str]:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.data.spans import Span, checked_spans, parse_spans, word_tags
+from pipeline.data.spans import Span, checked_spans, parse_spans, widened, word_tags
 from serve.errors import InputError
 from serve.words import words_of
 
@@ -97,3 +97,11 @@ def test_what_is_let_through_makes_as_many_entities_as_there_are_spans(
     assert tags.count("B-x") == len(spans)
     for (start, end), tag in zip(words_of(text).tolist(), tags, strict=True):
         assert (tag != "O") == any(span.start < end and start < span.end for span in checked)
+
+
+def test_spans_within_words_are_counted() -> None:
+    spans = checked_spans([Span(5, 13, "a"), Span(17, 21, "a"), Span(22, 27, "a")], TEXT, "here")
+    assert widened(spans, TEXT) == 1
+    assert (
+        widened(checked_spans([Span(3, 11, "a")], TEXT, "here"), TEXT) == 0
+    )  # a space and a hyphen are no word's part
