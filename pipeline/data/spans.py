@@ -90,7 +90,7 @@ def widened(spans: Sequence[Span], text: str) -> int:
     """How many of the spans begin or end within a word, which they are then taken to hold whole."""
     words = words_of(text)
     places = zip(spans, _covered(spans, words), strict=True)
-    return sum(words[first, 0] < span.start or words[after - 1, 1] > span.end for span, (first, after) in places)
+    return sum(bool(words[first, 0] < span.start or words[after - 1, 1] > span.end) for span, (first, after) in places)
 
 
 def _covered(spans: Sequence[Span], words: Words) -> list[tuple[int, int]]:
