@@ -16,7 +16,7 @@ from torch.func import functional_call
 from export.basis import Factors
 from pipeline.model.load import Loaded
 from pipeline.svf.decompose import Progress
-from pipeline.svf.layer import oriented_weight
+from pipeline.svf.weights import stored_weight
 from serve.errors import InputError
 
 WAYS = ("top", "bottom", "random")
@@ -54,8 +54,7 @@ class Outputs:
         given = {}
         for name, weight in (weights or {}).items():
             inner = name.removeprefix(self.prefix)
-            turned = oriented_weight(self.base.get_submodule(inner)) is not self.base.get_submodule(inner).weight
-            given[f"{inner}.weight"] = weight.T if turned else weight
+            given[f"{inner}.weight"] = stored_weight(self.base.get_submodule(inner), weight)
         training = self.base.training
         self.base.eval()
         try:

@@ -11,9 +11,9 @@ from torch import nn
 
 from export.basis import Basis, Factors, LayerBasis, tensor_sha256
 from export.store import FactorStore, Stored
-from pipeline.svf.layer import is_linear, oriented_weight
 from pipeline.svf.randomized import TOLERANCE, randomized_svd, signed
 from pipeline.svf.rank import RankSpec, choose_rank, rule_for
+from pipeline.svf.weights import is_target, oriented_weight
 from serve.errors import InputError, UsageError
 
 Progress = Callable[[int, int, str], None]
@@ -112,7 +112,7 @@ def decompose(
     *,
     solver: Solver | None = None,
 ) -> Decomposition:
-    """The basis of `layers` (name → linear module) at `rank`, taking factors from the store where it has them.
+    """The basis of `layers` (name → module) at `rank`, taking factors from the store where it has them.
 
     With `directions` it has only the layers named there, in the order of `layers`, and of each only those triplets
     (strictly increasing places in the whole list); `rank` is ignored then. A share of the energy or `"full"` needs
@@ -163,8 +163,8 @@ def recall(model: nn.Module, basis: Basis, source: FactorStore | Mapping[str, Fa
     """
     modules, energy = dict(model.named_modules()), {}
     for name, layer in basis.layers.items():
-        if name not in modules or not is_linear(modules[name]):
-            raise InputError(f"basis {basis.id[:12]} has the linear layer {name!r}, which this model lacks")
+        if name not in modules or not is_target(modules[name]):
+            raise InputError(f"basis {basis.id[:12]} has the layer {name!r}, which this model lacks")
         if tensor_sha256(oriented_weight(modules[name])) != layer.weight_sha256:
             raise InputError(f"basis {basis.id[:12]} belongs to other base weights: layer {name} differs")
         energy[name] = _energy(oriented_weight(modules[name]))

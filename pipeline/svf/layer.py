@@ -7,30 +7,20 @@ from typing import Self
 
 import torch
 from torch import nn
-from transformers.pytorch_utils import Conv1D
 
 from export.basis import Factors
 from export.core import DIAGONAL, Core
 from export.fold import fold_weight
-from pipeline.svf.plan import cheapest_plan
+from pipeline.svf.convolution import convolved
+from pipeline.svf.plan import cheapest_plan, cheapest_plan_alike
 from pipeline.svf.product import product
+from pipeline.svf.weights import oriented_weight, stored_weight
 from serve.errors import InputError
 
 
-def is_linear(module: nn.Module) -> bool:
-    """Whether a module is a plain linear map that SVFit can wrap: `nn.Linear` or transformers' `Conv1D`."""
-    return type(module) is nn.Linear or type(module) is Conv1D
-
-
-def oriented_weight(module: nn.Module) -> torch.Tensor:
-    """The weight as `(out, in)`: `nn.Linear` stores it so, `Conv1D` stores its transpose."""
-    weight = module.weight
-    assert isinstance(weight, torch.Tensor)  # noqa: S101 (narrowing for the type checker)
-    return weight.T if isinstance(module, Conv1D) else weight
-
-
 class SVFLinear(nn.Module):
-    """Wraps one frozen linear map; `forward` takes `x (..., in)` and gives `(..., out)`.
+    """Wraps one frozen linear map; `forward` takes `x (..., in)` and gives `(..., out)`. Of a convolution, which is one
+    over patches, it takes `(batch, channels, height, width)` as that does, and `in` is `channels·kh·kw`.
 
     Each adapter is one float32 parameter `delta[name]` of `core.shape(r)`, kept apart from the singular values because
     adding 0.01 to a value of 5 changes nothing in bf16. The factors are buffers that no checkpoint saves: they belong
@@ -93,7 +83,7 @@ class SVFLinear(nn.Module):
         Raises `InputError` for a value that is not finite, or one that the weight's dtype can't hold.
         """
         merged = fold_weight(oriented_weight(self.base), self.factors, self.delta[name].detach(), self.core)
-        stored = (merged.T if isinstance(self.base, Conv1D) else merged).to(self.weight.dtype)
+        stored = stored_weight(self.base, merged).to(self.weight.dtype)
         if not bool(torch.isfinite(stored).all()):
             raise InputError(f"the folded weight does not fit into {str(stored.dtype).removeprefix('torch.')}")
         self._unfolded = self.weight.detach().clone()
@@ -111,8 +101,10 @@ class SVFLinear(nn.Module):
             return self.base(x)  # type: ignore[no-any-return]
         weight, values = oriented_weight(self.base), self.delta[self.active]
         graded = torch.is_grad_enabled()
-        plan = cheapest_plan(
-            x.numel() // max(1, self.in_features),
+        convolution = self.base if isinstance(self.base, nn.Conv2d) else None
+        choose = cheapest_plan if convolution is None else cheapest_plan_alike
+        plan = choose(
+            x.numel() // max(1, self.in_features) if convolution is None else _places(convolution, x),
             self.out_features,
             self.in_features,
             self.S.numel(),
@@ -125,6 +117,8 @@ class SVFLinear(nn.Module):
         if torch.is_autocast_enabled(device) and dtype != torch.float64:
             dtype = torch.get_autocast_dtype(device)
         with torch.autocast(device, enabled=False):
+            if convolution is not None:
+                return convolved(x, convolution, values, self.factors, self.core, plan.forward, dtype)
             return product(x, weight, self.bias, values, self.factors, self.core, plan, dtype)
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Self:
@@ -141,3 +135,9 @@ class SVFLinear(nn.Module):
     def extra_repr(self) -> str:
         sizes = f"in={self.in_features}, out={self.out_features}, rank={self.S.numel()}"
         return f"{sizes}, core={self.core}, active={self.active}"
+
+
+def _places(base: nn.Conv2d, x: torch.Tensor) -> int:
+    """How many patches of `x (..., channels, height, width)` a convolution sees, but for the borders."""
+    across = (x.shape[-1] // base.stride[-1]) * (x.shape[-2] // base.stride[-2])
+    return max(1, x.numel() // max(1, x.shape[-3] * x.shape[-2] * x.shape[-1])) * max(1, across)

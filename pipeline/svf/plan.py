@@ -75,6 +75,32 @@ def cheapest_plan(
     return min(plans)[1]
 
 
+def cheapest_plan_alike(
+    tokens: int,
+    out: int,
+    inp: int,
+    rank: int,
+    core: Core,
+    *,
+    complete: bool = True,
+    into_x: bool = True,
+    into_values: bool = True,
+) -> Plan:
+    """The same where both passes must take one form, as plain autograd does: a form's `values` are then `outer` where
+    `W'` is formed, whose gradient is one more product of all rows, and `inner` elsewhere."""
+    weight, both, applied = out * inp, rank * (inp + out), _applied(core, rank)
+    bypass, factored = tokens * (weight + both + applied + out * PASS), tokens * (both + applied + rank * PASS)
+    costs = {
+        "bypass": bypass * (1 + into_x) + into_values * tokens * (0 if into_x else rank * out),
+        "formed": tokens * weight * (1 + into_x + into_values)
+        + (weight * (rank + 2 * PASS) + out * applied) * (1 + into_values),
+    }
+    if complete and rank == min(out, inp):
+        costs["factored"] = factored * (1 + into_x) + into_values * tokens * (0 if into_x else rank * out)
+    form = min(costs, key=lambda way: costs[way])
+    return Plan(form, ("outer" if form == "formed" else "inner") if into_values else "", form if into_x else "")
+
+
 def _applied(core: Core, rank: int) -> int:
     """What `C z` costs for one row."""
     if core.kind == "dense":

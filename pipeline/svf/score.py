@@ -11,6 +11,7 @@ from torch import nn
 
 from export.basis import Factors
 from export.core import Core
+from pipeline.svf.weights import rows_of, through
 from serve.errors import InputError
 
 Batch = Mapping[str, torch.Tensor]
@@ -93,12 +94,12 @@ class _Probe:
             output = output.requires_grad_(True).clone()  # a leaf couldn't be changed in place
         heard = inputs[0].detach()
         self.waiting += 1
-        output.register_hook(lambda gradient: self._hear(heard, gradient))
+        output.register_hook(lambda gradient: self._hear(module, heard, gradient))
         return output
 
-    def _hear(self, heard: torch.Tensor, gradient: torch.Tensor) -> None:
-        inner = heard.flatten(0, -2) @ self.factors.Vh.T.to(heard)
-        pull = gradient.flatten(0, -2) @ self.factors.U.to(gradient)
+    def _hear(self, module: nn.Module, heard: torch.Tensor, gradient: torch.Tensor) -> None:
+        inner = rows_of(module, through(module, self.factors.Vh.to(heard), heard))
+        pull = rows_of(module, gradient) @ self.factors.U.to(gradient)
         found = (inner * pull).sum(0) if self.core.kind == "diagonal" else pull.mT @ inner
         self.gradient = found if self.gradient is None else self.gradient + found
         self.waiting -= 1

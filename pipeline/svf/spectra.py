@@ -15,11 +15,11 @@ from pipeline.svf.cuts import kind_of, measure_outputs, ranks_for
 from pipeline.svf.decompose import Decomposition, Progress, decompose
 from pipeline.svf.guidance import FLAT, costs, guide
 from pipeline.svf.inspect import named, sample_index
-from pipeline.svf.layer import oriented_weight
 from pipeline.svf.noise import random_spectrum
 from pipeline.svf.randomized import TOLERANCE
 from pipeline.svf.rank import RankSpec, choose_rank, effective_rank, energy_share
 from pipeline.svf.targets import find_targets
+from pipeline.svf.weights import oriented_weight
 
 RANKS = (8, 32, 128)
 SHARES = (0.9, 0.99)

@@ -1,4 +1,4 @@
-"""Which linear layers of a model SVFit may scale, and which modules are trained whole."""
+"""Which layers of a model SVFit may scale, and which modules are trained whole."""
 
 from __future__ import annotations
 
@@ -8,25 +8,26 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from pipeline.svf.layer import is_linear
+from pipeline.svf.weights import is_linear, is_target
 from serve.errors import UsageError
 
 
 def find_targets(
     model: nn.Module, targets: str | Sequence[str] = "all-linear", whole: Sequence[str] = ()
 ) -> dict[str, nn.Module]:
-    """Name → linear module, in model order.
+    """Name → linear module or convolution, in model order.
 
-    `targets` is `"all-linear"`, a regular expression that a module's full name must match, or a list of names (a full
-    name or its last parts, such as `query` or `attention.query`). Modules trained whole (`whole`, by name) are never
+    `targets` is `"all-linear"` (linear layers), `"all"` (convolutions of one group too), a regular expression that a
+    module's full name must match, or a list of names (a full name or its last parts, such as `query` or
+    `attention.query`). Modules trained whole (`whole`, by name) are never
     targets. Raises `UsageError` for a broken pattern, where nothing matches, or where a target's weight is tied to
     another parameter.
     """
     candidates = {
-        name: module for name, module in model.named_modules() if is_linear(module) and not _inside(name, whole)
+        name: module for name, module in model.named_modules() if is_target(module) and not _inside(name, whole)
     }
     try:
-        chosen = {name: module for name, module in candidates.items() if _matches(name, targets)}
+        chosen = {name: module for name, module in candidates.items() if _matches(name, module, targets)}
     except re.error as error:
         raise UsageError(f"adapter.targets: {targets!r} is no pattern ({error})") from None
     if not isinstance(targets, str):
@@ -35,6 +36,11 @@ def find_targets(
                 raise UsageError(_no_match(wanted, list(candidates)))
     if not chosen:
         ending = isinstance(targets, str) and any(_ends_with(name, targets) for name in candidates)
+        if targets == "all-linear" and candidates:
+            raise UsageError(
+                f"adapter.targets: this model has no linear layer outside its head, but {len(candidates)} convolutions;"
+                ' try adapter.targets = "all"'
+            )
         hint = f"; a pattern matches the whole name; try ['{targets}'] or '.*{targets}'" if ending else ""
         raise UsageError(_no_match(str(targets), list(candidates), hint))
     _refuse_tied(model, chosen)
@@ -49,9 +55,11 @@ def _ends_with(name: str, wanted: str) -> bool:
     return name == wanted or name.endswith(f".{wanted}")
 
 
-def _matches(name: str, targets: str | Sequence[str]) -> bool:
+def _matches(name: str, module: nn.Module, targets: str | Sequence[str]) -> bool:
+    if targets == "all-linear":
+        return is_linear(module)
     if isinstance(targets, str):
-        return targets == "all-linear" or re.fullmatch(targets, name) is not None
+        return targets == "all" or re.fullmatch(targets, name) is not None
     return any(_ends_with(name, wanted) for wanted in targets)
 
 
@@ -59,7 +67,7 @@ def _no_match(wanted: str, available: list[str], hint: str = "") -> str:
     endings = sorted({name.rsplit(".", 1)[-1] for name in available})
     close = difflib.get_close_matches(wanted, endings, n=1)
     hint = hint or (f"; did you mean {close[0]!r}?" if close else "")
-    return f"adapter.targets: no linear layer matches {wanted!r}; available: {', '.join(endings) or 'none'}{hint}"
+    return f"adapter.targets: no layer matches {wanted!r}; available: {', '.join(endings) or 'none'}{hint}"
 
 
 def _refuse_tied(model: nn.Module, chosen: dict[str, nn.Module]) -> None:

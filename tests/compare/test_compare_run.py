@@ -150,7 +150,7 @@ def test_numbers_are_compared_too_and_steps_may_be_limited(toml: Path) -> None:
         (("adapter.rank=4",), ("svfit", "svfit:4"), "'svfit' and 'svfit:4' are both SVFit r=4"),
         ((), ("lora", "lora:8"), "'lora' and 'lora:8' are both LoRA r=8"),
         (("adapter.onto=some.bundle",), ("svfit",), "adapter.onto: binds svfit"),
-        (('adapter.targets=["nothing"]',), ("head",), "adapter.targets: no linear layer matches 'nothing'"),
+        (('adapter.targets=["nothing"]',), ("head",), "adapter.targets: no layer matches 'nothing'"),
         (('adapter.head_modules=["nothing"]',), ("head",), "adapter.head_modules: the model has no module 'nothing'"),
     ],
 )

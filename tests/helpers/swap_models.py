@@ -27,8 +27,8 @@ from export.swap.draft import swap_spec
 from export.swap.inject import LayerPlan
 from export.swap.shapes import PROBES
 from pipeline.svf.inject import head_modules
-from pipeline.svf.layer import oriented_weight
 from pipeline.svf.targets import find_targets
+from pipeline.svf.weights import oriented_weight
 from serve.promotion.fold import fold_weights
 from serve.swap import CLASSES, Form
 

@@ -15,9 +15,9 @@ from export.basis import Factors
 from pipeline.model.load import Loaded
 from pipeline.svf.cuts import Outputs, kind_of, measure_outputs, ranks_for
 from pipeline.svf.decompose import decompose_weight
-from pipeline.svf.layer import oriented_weight
 from pipeline.svf.targets import find_targets
 from pipeline.svf.texts import LIMIT, SAMPLES, read_texts
+from pipeline.svf.weights import oriented_weight
 from serve.errors import InputError
 
 TEXTS = ["pump leak", "the valve is hot", "door lamp dark", "fan noise noise cold"]

@@ -17,9 +17,9 @@ import pipeline.svf.decompose as decompose_module
 from export.basis import Factors, tensor_sha256
 from export.store import FactorStore, Stored
 from pipeline.svf.decompose import Solver, decompose, decompose_weight, recall
-from pipeline.svf.layer import oriented_weight
 from pipeline.svf.randomized import randomized_svd, residual
 from pipeline.svf.rank import RankSpec
+from pipeline.svf.weights import oriented_weight
 from serve.errors import InputError, UsageError
 
 
@@ -212,7 +212,7 @@ def test_encoders_as_large_as_bert_large_stay_exact(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(decompose_module, "randomized_svd", lambda weight, *_, **__: tried.append(tuple(weight.shape)))
     monkeypatch.setattr(decompose_module, "decompose_weight", lambda weight: Factors(*[weight[:1]] * 3))
     for shape in ((4096, 1024), (1024, 1024), (1025, 1025)):
-        Solver().solve(torch.empty(1).expand(shape), "0" * 64, 64)
+        Solver().solve(torch.zeros(1).expand(shape), "0" * 64, 64)
     assert tried == [(1025, 1025)]
 
 

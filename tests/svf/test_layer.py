@@ -15,8 +15,9 @@ import pipeline.svf.layer as layer_module
 from export.basis import Factors
 from export.core import DIAGONAL
 from pipeline.svf.decompose import decompose_weight
-from pipeline.svf.layer import SVFLinear, is_linear, oriented_weight
+from pipeline.svf.layer import SVFLinear
 from pipeline.svf.plan import Plan
+from pipeline.svf.weights import is_linear, oriented_weight
 from serve.errors import InputError
 
 FORMS = ("bypass", "formed", "factored")

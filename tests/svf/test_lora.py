@@ -23,8 +23,8 @@ from pipeline.cli import main
 from pipeline.svf import SVFit, wrap
 from pipeline.svf.decompose import decompose
 from pipeline.svf.inject import head_modules
-from pipeline.svf.layer import oriented_weight
 from pipeline.svf.targets import find_targets
+from pipeline.svf.weights import oriented_weight
 from serve.errors import InputError
 
 pytestmark = pytest.mark.filterwarnings(PEFTS_OWN)

@@ -73,7 +73,7 @@ def test_names_endings_and_patterns(tiny_model: TinyModel, targets: Any, count: 
 
 
 def test_an_ending_is_whole_words(tiny_model: TinyModel) -> None:
-    with pytest.raises(UsageError, match="no linear layer matches 'uery'"):
+    with pytest.raises(UsageError, match="no layer matches 'uery'"):
         find_targets(tiny_model("bert"), ["uery"])
 
 
