@@ -26,6 +26,7 @@ from pipeline.model.source import resolve
 from pipeline.stages.quiet import quiet_libraries
 from pipeline.svf import wrap
 from pipeline.train.fit import fit
+from pipeline.train.learning import ForTexts
 from pipeline.train.plan import Plan
 from pipeline.train.rows import Rows
 
@@ -63,10 +64,9 @@ def measure(task: str, rate: float, head_rate: float) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         result = fit(
             svfit,
-            loaded.tokenizer,
+            ForTexts(loaded.tokenizer, "text-classification"),
             rows(0, ROWS),
             rows(ROWS, ROWS + VALIDATION),
-            task="text-classification",
             plan=plan,
             folder=Path(folder),
             console=Console(stderr=True),

@@ -13,6 +13,7 @@ from transformers import AutoModelForTokenClassification
 
 from pipeline.model.load import Loaded, load_tokenizer
 from pipeline.model.source import resolve
+from pipeline.train.learning import ForTexts
 from pipeline.train.metrics import TOKENS
 from pipeline.train.rows import IGNORED, Rows
 
@@ -54,6 +55,9 @@ class EntityProblem:
             if rows:
                 found.append([(row[0], row[-1]) for row in rows])
         return found[:count] if count else found
+
+    def learning(self, loaded: Loaded) -> ForTexts:
+        return ForTexts(loaded.tokenizer, self.task)
 
     def rows(self, split: str, loaded: Loaded) -> Rows:
         """Each word's tag is its first piece's; the other pieces have none."""

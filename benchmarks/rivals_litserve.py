@@ -17,8 +17,8 @@ import litserve
 from common import LABELS, small_adapters
 from rivals_torch import PeftModels
 
-from serve.answers import decide
 from serve.bundle import Bundle
+from serve.tasks.text_classification import likeliest
 
 GATHERED, WAIT = 16, 0.005  # requests, seconds
 
@@ -46,7 +46,7 @@ class Tasks(litserve.LitAPI):  # type: ignore[misc, unused-ignore]
         return [list(islice(rows, len(texts))) for texts, _ in asked]
 
     def encode_response(self, output: Any, **_: Any) -> dict[str, Any]:
-        given = [decide(logits, LABELS) for logits in output]
+        given = [likeliest("text-classification", logits, LABELS) for logits in output]
         return {"results": [{"label": one.label, "score": one.score} for one in given]}
 
 

@@ -20,9 +20,10 @@ from typing import Any
 import numpy as np
 from common import LABELS, memory_mb, small_adapters, texts
 
-from serve.answers import Prediction, decide
+from serve.answers import Prediction
 from serve.bundle import Bundle
 from serve.runtime import Runtime
+from serve.tasks.text_classification import likeliest
 
 BATCH = 16
 EXACT = 4  # tasks whose answers are compared; every side has as many
@@ -63,7 +64,7 @@ def opened(name: str, bundle: Bundle, count: int, threads: int, state: Path) -> 
 
         models = PeftModels(bundle, adapters, threads=threads, exact=name == "peft exact")
         tasks, logits = models.tasks, models.together if name == "peft mixed" else models.split
-    return tasks, lambda rows, names: [decide(row, LABELS) for row in logits(rows, names)]
+    return tasks, lambda rows, names: [likeliest("text-classification", row, LABELS) for row in logits(rows, names)]
 
 
 def requests(shape: str, tasks: Sequence[str], seed: int) -> Any:

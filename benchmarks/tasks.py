@@ -28,7 +28,7 @@ from pipeline.methods import Method, method, methods
 from pipeline.model.source import resolve
 from pipeline.report.compare_words import share
 from pipeline.stages.quiet import quiet_libraries
-from pipeline.train.metrics import headline
+from pipeline.tasks.words import headline
 from pipeline.train.plan import Plan
 from serve.errors import SvfitError
 from serve.files import sha256_json, write_json

@@ -43,7 +43,7 @@ class Library:
 
     def ask(self, name: str, text: str) -> Told:
         pinned = self._runtime.pin(name)
-        (logits,) = self._scheduler.submit([(self._runtime.encode(text, pinned), pinned)]).future.result(60)
+        (logits,) = self._scheduler.submit([(self._runtime.prepare(text, pinned).pieces[0], pinned)]).future.result(60)
         return pinned.tag, softmax(logits)
 
     def add(self, files: Files, name: str) -> None:
@@ -215,4 +215,4 @@ def expected(runtime: Runtime, files: Files, rows: list[str]) -> list[NDArray[np
     """What an adapter answers for each row alone, under a name that nobody else asks for."""
     runtime.add(files, "expected")
     pinned = runtime.pin("expected")
-    return [softmax(runtime.run([runtime.encode(row, pinned)], [pinned])[0]) for row in rows]
+    return [softmax(runtime.run(runtime.prepare(row, pinned).pieces, [pinned])[0]) for row in rows]

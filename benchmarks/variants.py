@@ -62,7 +62,9 @@ def chosen(loaded: Loaded, task: Problem, way: str) -> SVFit:
     adapter = AdapterSection.model_validate(
         {"rank": "auto", "budget": BUDGET, "spread": "uniform" if way == "minor" else way}
     )
-    _, decomposed = choose(loaded, loaded.whole, adapter, TrainSection(), task.task, task.rows("train", loaded))
+    _, decomposed = choose(
+        loaded, loaded.whole, adapter, TrainSection(), task.learning(loaded), task.rows("train", loaded)
+    )
     if way != "minor":
         return svf.prepare(loaded, Core(), "full", found=decomposed)
     last = {

@@ -16,15 +16,17 @@ import numpy as np
 
 from serve.adapters.native import HEAD_FILE, SIGMA_FILE
 from serve.bundle import SAMPLES, TOKENIZER, Bundle, seal
+from serve.encoder import open_encoder
 from serve.engine import open_default
 from serve.errors import InputError
 from serve.files import atomic_dir, write_bytes
 from serve.machine import cpu_model, instruction_sets
-from serve.manifest import BaseSpec, Created, FileEntry, InputSpec, Manifest, MeasuredOn, OutputSpec, Task, Variant
-from serve.samples import sample_outputs
+from serve.manifest import BaseSpec, Created, FileEntry, InputSpec, Manifest, MeasuredOn, OutputSpec, Variant
+from serve.pieces import Row
+from serve.samples import prepared_rows, sample_outputs
 from serve.settings import SINGLE
 from serve.swap import SwapSpec
-from serve.tokenize import Row, TextTokenizer
+from serve.tasks import TaskName, task_of
 
 MIN_SAMPLES = 8
 FP32_TOLERANCE = 1e-4  # the same sums in another order; see export.parity
@@ -67,13 +69,13 @@ def write_bundle(
     folder: Path,
     *,
     name: str,
-    task: Task,
+    task: TaskName,
     labels: Sequence[str],
     inputs: InputSpec,
     width: int,
     variants: Sequence[VariantFiles],
     default_variant: str,
-    tokenizer_json: Path,
+    tokenizer_json: Path | None,
     adapters: Mapping[str, Path],
     samples: Sequence[Row],
     base: BaseSpec,
@@ -87,7 +89,7 @@ def write_bundle(
 ) -> Path:
     """Assemble a bundle in a temporary folder, seal it, check it by opening it, and put it at `folder`.
 
-    `labels` in the order of the logits (none for regression), `width` the number of logits, `samples` at least
+    `tokenizer_json` is of texts only. `labels` in the order of the logits (none for regression), `width` the number of logits, `samples` at least
     eight rows whose answers are stored for each variant. `adapters` are folders with adapter.json and
     adapter.safetensors, by name; the first one gives those answers. A swappable bundle has `swap`, `shared` files that
     its graphs read, and onnxruntime's own adapter files beside each adapter. `created_at` is an ISO time, now by
@@ -106,7 +108,8 @@ def write_bundle(
                 _copy(part, place.with_name(part.name.replace(variant.file.name, place.name, 1)))
             for file in variant.beside:
                 _copy(file, (fresh / variant.place).with_name(file.name))
-        _copy(tokenizer_json, fresh / TOKENIZER)
+        if tokenizer_json is not None:
+            _copy(tokenizer_json, fresh / TOKENIZER)
         for file in shared:
             _copy(file, fresh / file.name)
         for adapter_name, source in adapters.items():
@@ -117,7 +120,7 @@ def write_bundle(
             task=task,
             labels=tuple(labels),
             input=inputs,
-            output=OutputSpec(output, width),
+            output=OutputSpec(output, width, task_of(task).per_token),
             base=base,
             basis_id=basis_id,
             adapter={"name": next(iter(adapters)), **(adapter or {})},
@@ -139,18 +142,18 @@ def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
 
 
 def _samples(folder: Path, manifest: Manifest, rows: Sequence[Row]) -> bytes:
-    tokenizer = TextTokenizer.from_file(folder / TOKENIZER, manifest.input)
     present = {path.relative_to(folder).as_posix(): FileEntry(0, "") for path in folder.rglob("*") if path.is_file()}
     draft = Bundle(folder, dataclasses.replace(manifest, files=present))
+    encoder = open_encoder(draft)
     outputs: dict[str, Any] = {}
     tolerance: dict[str, float] = {}
     for variant in manifest.variants:
-        session, length = open_default(draft, tokenizer, variant.name, SINGLE)
-        logits = sample_outputs(session, tokenizer, rows, length)
-        outputs[variant.name] = logits.tolist()
-        largest = max(1.0, float(np.abs(logits).max()))
+        session, length = open_default(draft, encoder, variant.name, SINGLE)
+        found = sample_outputs(session, encoder, prepared_rows(manifest, encoder, rows, length))
+        outputs[variant.name] = [output.tolist() for output in found]
+        largest = max(1.0, *(float(np.abs(output).max()) for output in found))
         tolerance[variant.name] = round(largest * (FP32_TOLERANCE if variant.precision == "fp32" else INT8_SHARE), 6)
-    listed = [[row] if isinstance(row, str) else list(row) for row in rows]
+    listed = [manifest.input.row_to_json(row) for row in rows]
     value = {"rows": listed, "outputs": outputs, "tolerance": tolerance}
     text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
     return f"{text}\n".encode()

@@ -1,15 +1,16 @@
-"""A row checked, and logits made into a label with probabilities, or a value."""
+"""A row of text checked, and what an answer holds."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from serve.entities import Entity
 from serve.errors import InputError
-from serve.tokenize import Row
+from serve.pieces import Row
 
 MAX_TEXT = 2**20  # characters of a row, both texts of a pair together
 _KINDS = {1: "one text", 2: "a pair of texts"}
@@ -17,33 +18,30 @@ _KINDS = {1: "one text", 2: "a pair of texts"}
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One row's answer.
+    """One row's answer to a `task`, whose file says which of the rest it fills.
 
-    Classification: `label`, its probability as `score`, and every label's probability.
-    Regression: `value`, and the same as `score`.
+    Classification: `label`, its probability as `score`, and every label's probability. Regression: `value`, and the
+    same as `score`. Entities: `entities`, in the order of the text. An embedding: `embedding`, float32 (dimensions,).
     """
 
-    label: str | None
-    score: float
-    probabilities: dict[str, float] | None
-    value: float | None
+    task: str
+    label: str | None = None
+    score: float | None = None
+    probabilities: dict[str, float] | None = None
+    value: float | None = None
+    entities: tuple[Entity, ...] | None = None
+    embedding: npt.NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Answer(Prediction):
     """A prediction, and the `adapter` that gave it, as name@version."""
 
-    adapter: str
+    adapter: str = ""
 
-
-def decide(logits: npt.NDArray[np.float32], labels: Sequence[str]) -> Prediction:
-    """One row's logits (classes,), finite, to its answer; no labels make a regression of one value."""
-    if not labels:
-        value = float(logits[0])
-        return Prediction(None, value, None, value)
-    shares = softmax(logits)
-    best = int(shares.argmax())
-    return Prediction(labels[best], float(shares[best]), dict(zip(labels, shares.tolist(), strict=True)), None)
+    @classmethod
+    def of(cls, given: Prediction, adapter: str) -> Answer:
+        return cls(**{field.name: getattr(given, field.name) for field in fields(given)}, adapter=adapter)
 
 
 def softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
@@ -54,12 +52,12 @@ def softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     return shares
 
 
-def checked_row(row: Row, texts: int, where: str, taker: str = "this bundle") -> Row:
+def checked_row(row: Row, texts: int, where: str, taker: str = "this bundle") -> str | tuple[str, str]:
     """The row as the tokenizer takes it: a text, or a pair of them where `texts` is 2.
 
     Raises InputError that begins with `where`: another number of texts, no text, too long, or no Unicode.
     """
-    parts = tuple(row) if isinstance(row, list | tuple) else (row,)
+    parts: tuple[Any, ...] = tuple(row) if isinstance(row, list | tuple) else (row,)
     if len(parts) != texts:
         raise InputError(f"{where}: {taker} takes {_KINDS[texts]} a row (got {len(parts)})")
     if not all(isinstance(text, str) for text in parts):

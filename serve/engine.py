@@ -13,6 +13,7 @@ from serve.adapters.adapter import LoadedAdapter, read_adapter
 from serve.bundle import Bundle
 from serve.errors import InputError
 from serve.manifest import InputSpec
+from serve.pieces import Encoder, Output, Piece
 from serve.session import (
     Feeds,
     GraphSession,
@@ -26,7 +27,6 @@ from serve.session import (
 )
 from serve.settings import SINGLE, USUAL, Settings
 from serve.swap import CLASSES, HeadSpec, SwapSpec
-from serve.tokenize import TextTokenizer, Tokens
 
 Arrays = dict[str, NDArray[Any]]
 Backbone = Callable[[Arrays], Arrays]
@@ -34,18 +34,18 @@ Backbone = Callable[[Arrays], Arrays]
 
 
 class Answering(Protocol):
-    """What a Runtime runs: rows of tokens and an adapter for each, to logits for each."""
+    """What a Runtime runs: pieces and an adapter for each, to an output for each."""
 
     def run(
-        self, tokens: Sequence[Tokens], adapters: Sequence[LoadedAdapter], backbone: Backbone | None = None
-    ) -> list[NDArray[np.float32]]: ...
+        self, pieces: Sequence[Piece], adapters: Sequence[LoadedAdapter], backbone: Backbone | None = None
+    ) -> list[Output]: ...
 
 
 class Engine:
     """A variant of a swappable bundle, loaded. Safe to run from many threads at once."""
 
     def __init__(
-        self, bundle: Bundle, tokenizer: TextTokenizer, variant: str | None = None, settings: Settings = USUAL
+        self, bundle: Bundle, encoder: Encoder, variant: str | None = None, settings: Settings = USUAL
     ) -> None:
         """Load the backbone, by these settings, and the heads (one thread each: they are small).
 
@@ -55,37 +55,41 @@ class Engine:
         if manifest.swap is None:
             raise InputError(f"bundle {bundle.path}: is merged and has no adapters to swap")
         self._swap = manifest.swap
-        self._pad = tokenizer.pad
+        self._encoder = encoder
         self._path = bundle.file(manifest.variant(variant).file)
         self._outputs = list(manifest.swap.outputs)
         self._backbone = _load_backbone(self._path, manifest.input, manifest.swap, settings)
         self._heads = {spec.name: _Head(bundle.file(spec.file), spec) for spec in manifest.swap.heads}
 
     def run(
-        self, tokens: Sequence[Tokens], adapters: Sequence[LoadedAdapter], backbone: Backbone | None = None
-    ) -> list[NDArray[np.float32]]:
-        """Logits float32 (classes of its adapter,) for each row, in order, from one padded batch.
+        self, pieces: Sequence[Piece], adapters: Sequence[LoadedAdapter], backbone: Backbone | None = None
+    ) -> list[Output]:
+        """Each piece's output, float32 (width of its adapter,) or (tokens, width), in order, from one padded batch.
 
         Rows that share an adapter object share its sigma and one run of its head. `backbone` answers in place of the
         swappable one where all rows have the one adapter that is folded into it. NaN and infinities are passed on.
         Raises InputError where a graph fails.
         """
-        if not tokens:
+        if not pieces:
             return []
         groups: dict[int, list[int]] = {}
         for place, adapter in enumerate(adapters):
             groups.setdefault(id(adapter), []).append(place)
-        answers = self._run(self._pad(tokens), adapters, list(groups.values()), backbone)
-        if len(groups) > 1 and not np.isfinite(np.concatenate(answers)).all():
+        padded = self._run(self._encoder.pad(pieces), adapters, list(groups.values()), backbone)
+        answers = [
+            self._encoder.split(row[None], [piece])[0] if row.ndim > 1 else row
+            for row, piece in zip(padded, pieces, strict=True)
+        ]
+        if len(groups) > 1 and not all(np.isfinite(row).all() for row in answers):
             # an int8 graph scales by the batch: one adapter's NaN reaches its neighbours' rows, so each gets its own
             for places in groups.values():
-                alone = [tokens[place] for place in places]
+                alone = [pieces[place] for place in places]
                 for place, row in zip(places, self.run(alone, [adapters[places[0]]] * len(places)), strict=True):
                     answers[place] = row
         return answers
 
     def feed(self, feeds: Feeds, adapter: LoadedAdapter) -> NDArray[np.float32]:
-        """One adapter's logits, float32 (batch, classes), for a padded batch: int64 (batch, sequence) by name."""
+        """One adapter's outputs, float32 (batch, width) or (batch, sequence, width), for a padded batch."""
         rows = len(next(iter(feeds.values())))
         return np.stack(self._run(feeds, [adapter] * rows, [list(range(rows))], None))
 
@@ -113,16 +117,16 @@ class MergedEngine:
     """A merged bundle's variant with the face of an Engine: the one adapter is in the graph already."""
 
     def __init__(
-        self, bundle: Bundle, tokenizer: TextTokenizer, variant: str | None = None, settings: Settings = USUAL
+        self, bundle: Bundle, encoder: Encoder, variant: str | None = None, settings: Settings = USUAL
     ) -> None:
-        self._pad = tokenizer.pad
+        self._encoder = encoder
         self._session: GraphSession = open_session(bundle, variant, settings)
 
     def run(
-        self, tokens: Sequence[Tokens], adapters: Sequence[LoadedAdapter], backbone: Backbone | None = None
-    ) -> list[NDArray[np.float32]]:
+        self, pieces: Sequence[Piece], adapters: Sequence[LoadedAdapter], backbone: Backbone | None = None
+    ) -> list[Output]:
         """As `Engine.run`; adapters and backbone don't matter. Raises InputError also for NaN and infinities."""
-        return list(self._session.run(self._pad(tokens))) if tokens else []
+        return self._encoder.split(self._session.run(self._encoder.pad(pieces)), pieces) if pieces else []
 
 
 class AdapterSession:
@@ -132,7 +136,7 @@ class AdapterSession:
         self._engine, self._adapter, self._name = engine, adapter, name
 
     def run(self, feeds: Feeds) -> NDArray[np.float32]:
-        """Feeds, each int64 (batch, sequence), to float32 (batch, classes). Raises InputError: NaN, infinities."""
+        """As `GraphSession.run`."""
         logits = self._engine.feed(feeds, self._adapter)
         if not np.isfinite(logits).all():
             raise InputError(not_finite(self._name))
@@ -140,7 +144,7 @@ class AdapterSession:
 
 
 def open_default(
-    bundle: Bundle, tokenizer: TextTokenizer, variant: str | None = None, settings: Settings = USUAL
+    bundle: Bundle, encoder: Encoder, variant: str | None = None, settings: Settings = USUAL
 ) -> tuple[Session, int]:
     """A bundle's own adapter as sealed, ready to answer, and the tokens it takes: of a swappable bundle the first one.
 
@@ -151,7 +155,7 @@ def open_default(
         return open_session(bundle, variant, settings), manifest.input.max_length
     name = manifest.swap.adapters[0]
     adapter = read_adapter(bundle.path / "adapters" / name, manifest, named=f"bundle {bundle.path}: adapter {name}")
-    session = AdapterSession(Engine(bundle, tokenizer, variant, settings), adapter, name)
+    session = AdapterSession(Engine(bundle, encoder, variant, settings), adapter, name)
     return session, min(adapter.max_length or manifest.input.max_length, manifest.input.max_length)
 
 

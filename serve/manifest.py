@@ -8,21 +8,21 @@ from typing import Any, Literal, cast
 
 from serve.errors import InputError
 from serve.files import sha256_json
+from serve.pieces import Row
 from serve.record import Record
 from serve.swap import SwapSpec
+from serve.tasks import TASKS, TaskName, task_of
 
 FORMAT = "svfit-bundle"
 MERGED, SWAPPABLE = 1, 2
-TASKS = ("text-classification", "text-regression")
 INPUT_NAMES = ("input_ids", "attention_mask", "token_type_ids")
 
-Task = Literal["text-classification", "text-regression"]
 Side = Literal["left", "right"]
 
 
 @dataclass(frozen=True, slots=True)
 class InputSpec:
-    """What a row is, and what the graph takes: `names`, each int64 (batch, sequence)."""
+    """What a row of text is, and what the graph takes: `names`, each int64 (batch, sequence)."""
 
     text: int
     names: tuple[str, ...]
@@ -31,6 +31,21 @@ class InputSpec:
     pad_type_id: int
     pad_token: str
     padding_side: Side = "right"
+
+    @property
+    def types(self) -> dict[str, str]:
+        """The graph's inputs with their types, as onnxruntime tells them."""
+        return dict.fromkeys(self.names, "tensor(int64)")
+
+    def row_to_json(self, row: Any) -> list[str]:
+        """A sample row for samples.json."""
+        return [row] if isinstance(row, str) else list(row)
+
+    def row_from_json(self, value: Any, where: str) -> Row:
+        """A sample row as it was. Raises InputError."""
+        if not isinstance(value, list) or len(value) != self.text or not all(isinstance(text, str) for text in value):
+            raise InputError(f"{where}: must be a list of {self.text} text(s)")
+        return value[0] if self.text == 1 else (value[0], value[1])
 
     @classmethod
     def from_dict(cls, value: Any, where: str) -> InputSpec:
@@ -57,22 +72,25 @@ class InputSpec:
 
 @dataclass(frozen=True, slots=True)
 class OutputSpec:
-    """The graph's answer: `name`, float32 (batch, `width`)."""
+    """The graph's answer: `name`, float32 (batch, `width`), or (batch, sequence, `width`) where it is `per_token`."""
 
     name: str
     width: int
+    per_token: bool = False
 
     @classmethod
     def from_dict(cls, value: Any, where: str) -> OutputSpec:
         record = Record(value, where)
         name, shape = record.text("name"), record.array("shape")
         record.end()
-        if len(shape) != 2 or shape[0] != "batch" or type(shape[1]) is not int or shape[1] < 1:
-            raise InputError(f'{record.place("shape")}: must be ["batch", width] (got {shape})')
-        return cls(name=name, width=shape[1])
+        if shape[:-1] not in (["batch"], ["batch", "sequence"]) or type(shape[-1]) is not int or shape[-1] < 1:
+            raise InputError(
+                f'{record.place("shape")}: must be ["batch", width] or ["batch", "sequence", width] (got {shape})'
+            )
+        return cls(name=name, width=shape[-1], per_token=len(shape) == 3)
 
     def to_dict(self) -> dict[str, Any]:
-        return {"name": self.name, "shape": ["batch", self.width]}
+        return {"name": self.name, "shape": ["batch", *(["sequence"] if self.per_token else []), self.width]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +202,7 @@ class Manifest:
     """
 
     name: str
-    task: Task
+    task: TaskName
     labels: tuple[str, ...]
     input: InputSpec
     output: OutputSpec
@@ -206,7 +224,7 @@ class Manifest:
         version = _format_version(record)
         manifest = cls(
             name=record.text("name"),
-            task=cast(Task, record.choice("task", TASKS)),
+            task=cast(TaskName, record.choice("task", TASKS)),
             labels=record.strings("labels"),
             input=InputSpec.from_dict(record.get("input", dict), record.place("input")),
             output=OutputSpec.from_dict(record.get("output", dict), record.place("output")),
@@ -233,14 +251,11 @@ class Manifest:
 
     def check(self, where: str = "manifest.json") -> None:
         """Refuse what contradicts itself: labels and width, variants and default. Raises InputError."""
-        classes = len(self.labels)
-        if self.task == "text-classification" and (classes < 2 or classes != self.output.width):
-            raise InputError(
-                f"{where}.labels: {classes} labels for an output {self.output.width} wide;"
-                " classification needs two or more, one for each logit"
-            )
-        if self.task == "text-regression" and (classes or self.output.width != 1):
-            raise InputError(f"{where}.labels: regression has no labels and an output of width 1")
+        task = task_of(self.task)
+        if problem := task.labels_problem(len(self.labels), self.output.width):
+            raise InputError(f"{where}.labels: {problem}")
+        if task.per_token != self.output.per_token:
+            raise InputError(f"{where}.output.shape: {self.task} answers each {'token' if task.per_token else 'row'}")
         names = [variant.name for variant in self.variants]
         if len(set(names)) != len(names) or not names:
             raise InputError(f"{where}.variants: must name at least one variant, and none twice")

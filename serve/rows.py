@@ -10,13 +10,13 @@ from typing import BinaryIO
 
 from serve.errors import InputError
 from serve.predictor import MAX_TEXT
-from serve.tokenize import Row
+from serve.tokenize import TextRow
 
 MAX_LINE_BYTES = 8 * MAX_TEXT  # room for a row of the longest text, escaped, beside other columns
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".txt")
 
 
-def read_file(path: Path, texts: int, columns: Sequence[str] = ()) -> Iterator[Row]:
+def read_file(path: Path, texts: int, columns: Sequence[str] = ()) -> Iterator[TextRow]:
     """Rows of a file by its ending: .csv, .tsv with a header, .jsonl, .ndjson of objects, .txt of lines.
 
     `texts` is 1 (strings come out) or 2 (pairs). `columns` names that many columns; without them a column
@@ -41,7 +41,7 @@ def read_file(path: Path, texts: int, columns: Sequence[str] = ()) -> Iterator[R
             yield from _json_lines(lines, texts, columns)
 
 
-def read_lines(handle: BinaryIO, texts: int, name: str = "standard input") -> Iterator[Row]:
+def read_lines(handle: BinaryIO, texts: int, name: str = "standard input") -> Iterator[TextRow]:
     """One row a line (UTF-8), an empty line being an empty text; a pair is two texts with a tab between."""
     yield from _plain(_Lines(handle, name), texts)
 
@@ -71,7 +71,7 @@ class _Lines:
         except UnicodeDecodeError as error:
             raise self.error(f"not UTF-8 ({error.reason} at byte {error.start + 1})") from error
 
-    def row(self, values: Sequence[str]) -> Row:
+    def row(self, values: Sequence[str]) -> TextRow:
         """A finished row, of a bounded size and of real Unicode."""
         size = sum(map(len, values))
         if size > MAX_TEXT:
@@ -111,7 +111,7 @@ def _chosen(lines: _Lines, header: Sequence[str], texts: int, columns: Sequence[
     return wanted
 
 
-def _table(lines: _Lines, texts: int, columns: Sequence[str], dialect: str) -> Iterator[Row]:
+def _table(lines: _Lines, texts: int, columns: Sequence[str], dialect: str) -> Iterator[TextRow]:
     csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))
     reader = csv.reader(lines, dialect=dialect, strict=True)
     try:
@@ -131,7 +131,7 @@ def _table(lines: _Lines, texts: int, columns: Sequence[str], dialect: str) -> I
         raise lines.error(f"malformed ({error})") from error
 
 
-def _json_lines(lines: _Lines, texts: int, columns: Sequence[str]) -> Iterator[Row]:
+def _json_lines(lines: _Lines, texts: int, columns: Sequence[str]) -> Iterator[TextRow]:
     wanted: list[str] = []
     for line in lines:
         lines.pending = 0
@@ -153,7 +153,7 @@ def _json_lines(lines: _Lines, texts: int, columns: Sequence[str]) -> Iterator[R
         yield lines.row([str(text) for text in found])
 
 
-def _plain(lines: _Lines, texts: int) -> Iterator[Row]:
+def _plain(lines: _Lines, texts: int) -> Iterator[TextRow]:
     for line in lines:
         lines.pending = 0
         text = line.removesuffix("\n").removesuffix("\r")

@@ -9,22 +9,21 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from serve.adapters.listing import Pinned
 from serve.adapters.shelf import Ref, Shelf
-from serve.answers import Answer, checked_row, decide
-from serve.batching.queueing import alike
+from serve.answers import Answer
+from serve.batching.queueing import in_batches
 from serve.bundle import Bundle
+from serve.encoder import open_encoder
 from serve.engine import Answering, Backbone, Engine, MergedEngine, not_finite
 from serve.errors import InputError, UsageError
 from serve.machine import give_back_memory
+from serve.pieces import Output, Piece, Prepared, Row
 from serve.profile import Profile, chosen
 from serve.promotion.promote import Policy, Promoter
-from serve.tokenize import Row, TextTokenizer, Tokens
-
-Logits = NDArray[np.float32]
-"""One row's raw output, (classes of its adapter,)."""
+from serve.tasks import task_of
+from serve.tasks.task import Asked
 
 
 class Runtime(Shelf):
@@ -60,9 +59,9 @@ class Runtime(Shelf):
         name, settings = chosen(profile, variant, threads)
         self.variant = opened.manifest.variant(name)
         name = self.variant.name
-        self._tokenizer = TextTokenizer(opened)
+        self._encoder = open_encoder(opened)
         load = MergedEngine if opened.manifest.swap is None else Engine
-        self._engine: Answering = load(opened, self._tokenizer, name, settings)
+        self._engine: Answering = load(opened, self._encoder, name, settings)
         promoter = Promoter(opened, name, policy=promote, budget_mb=promote_mb, settings=settings)
         super().__init__(opened, None if state is None else Path(state), adapters_mb, promoter)
         self._lock = threading.Lock()
@@ -85,30 +84,26 @@ class Runtime(Shelf):
         name an adapter alike get the same version of it.
         Raises InputError (a row, an answer that is no number), NotFound (an adapter), UsageError (counts).
         """
-        if batch_size < 1:
-            raise UsageError(f"batch size must be at least 1 (got {batch_size})")
         rows, pins = self._asked(inputs, adapter)
-        tokens = [
-            self.encode(row, pin, f"row {place + 1}") for place, (row, pin) in enumerate(zip(rows, pins, strict=True))
+        ready = [
+            self.prepare(row, pin, f"row {place + 1}") for place, (row, pin) in enumerate(zip(rows, pins, strict=True))
         ]
-        answers: list[Any] = [None] * len(rows)
-        for places in alike([row.shape[1] for row in tokens], batch_size):
-            logits = self.run([tokens[place] for place in places], [pins[place] for place in places])
-            for place, row in zip(places, logits, strict=True):
-                answers[place] = self.answer(row, pins[place])
-        return answers
+        pieces = [(piece, pin) for row, pin in zip(ready, pins, strict=True) for piece in row.pieces]
 
-    def encode(self, row: Row, pinned: Pinned, where: str = "a row") -> Tokens:
-        """A row, checked and cut to the adapter's length, int64 (3, tokens).
+        def run(places: Sequence[int]) -> list[Output]:
+            return self.run([pieces[place][0] for place in places], [pieces[place][1] for place in places])
 
-        Raises InputError that begins with `where`.
-        """
+        return self.answers(ready, pins, in_batches(run, [piece for piece, _ in pieces], batch_size))
+
+    def prepare(self, row: Row, pinned: Pinned, where: str = "a row") -> Prepared:
+        """A row, checked and encoded as its adapter takes it. Raises InputError that begins with `where`."""
         loaded = pinned.loaded
         taker = "this bundle" if self._registry is None else f"adapter {pinned.tag}"
-        return self._tokenizer.encode(checked_row(row, loaded.texts, where, taker), loaded.max_length)
+        asked = Asked(loaded.texts, loaded.max_length, where, taker)
+        return task_of(loaded.task).prepare(self._encoder, row, asked)
 
-    def run(self, tokens: Sequence[Tokens], pins: Sequence[Pinned]) -> list[Logits]:
-        """One batch: logits float32 (classes of its adapter,) for each row, in order. They may hold NaN: see `answer`.
+    def run(self, pieces: Sequence[Piece], pins: Sequence[Pinned]) -> list[Output]:
+        """One batch: an output for each piece, in order, as its task has it. They may hold NaN: see `answers`.
 
         Rows of a promoted adapter run in its own session, the others together.
         Raises InputError where a graph fails.
@@ -116,21 +111,28 @@ class Runtime(Shelf):
         self._count_swaps(pins)
         shares = self._shares(pins)
         if len(shares) == 1:
-            return self._engine.run(tokens, [pin.loaded for pin in pins], shares[0][1])
+            return self._engine.run(pieces, [pin.loaded for pin in pins], shares[0][1])
         answers: list[Any] = [None] * len(pins)
         for places, backbone in shares:
             adapters = [pins[place].loaded for place in places]
-            rows = self._engine.run([tokens[place] for place in places], adapters, backbone)
+            rows = self._engine.run([pieces[place] for place in places], adapters, backbone)
             for place, row in zip(places, rows, strict=True):
                 answers[place] = row
         return answers
 
-    def answer(self, logits: Logits, pinned: Pinned) -> Answer:
-        """A row's logits to its answer. Raises InputError that names the adapter where they hold NaN or infinities."""
-        if not np.isfinite(logits).all():
-            raise InputError(not_finite(pinned.tag))
-        given = decide(logits, pinned.loaded.labels)
-        return Answer(given.label, given.score, given.probabilities, given.value, pinned.tag)
+    def answers(self, rows: Sequence[Prepared], pins: Sequence[Pinned], outputs: Sequence[Output]) -> list[Answer]:
+        """Answers in the order of the rows, of the outputs of all their pieces.
+
+        Raises InputError that names the adapter where an output holds NaN or infinities.
+        """
+        found, first = [], 0
+        for row, pin in zip(rows, pins, strict=True):
+            own = outputs[first : first + len(row.pieces)]
+            first += len(row.pieces)
+            if not all(np.isfinite(output).all() for output in own):
+                raise InputError(not_finite(pin.tag))
+            found.append(Answer.of(task_of(pin.loaded.task).decide(own, row, pin.loaded.labels), pin.tag))
+        return found
 
     def stats(self) -> dict[str, int]:
         """`adapters` in memory, their `bytes`, and how many are `promoted`; since the start, `loads` from disk,

@@ -11,31 +11,43 @@ import numpy.typing as npt
 
 from serve.bundle import SAMPLES, Bundle, read_json
 from serve.errors import InputError
+from serve.manifest import Manifest, OutputSpec
+from serve.pieces import Encoder, Output, Prepared, Row, joined
 from serve.record import Record
 from serve.session import Session
-from serve.tokenize import Row, TextTokenizer
+from serve.tasks import task_of
+from serve.tasks.task import Asked
 
 MAX_SAMPLES_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """samples.json: rows, and by variant its float32 outputs (rows, width) and tolerance."""
+    """samples.json: rows, and by variant its float32 output for each, (width,) or (tokens, width), and tolerance."""
 
     rows: tuple[Row, ...]
-    outputs: dict[str, npt.NDArray[np.float32]]
+    outputs: dict[str, list[Output]]
     tolerance: dict[str, float]
 
 
-def sample_outputs(
-    session: Session, tokenizer: TextTokenizer, rows: Sequence[Row], max_length: int | None = None
-) -> npt.NDArray[np.float32]:
-    """Logits as samples.json stores them, float32 (len(rows), width): one row a batch.
+def prepared_rows(
+    manifest: Manifest, encoder: Encoder, rows: Sequence[Row], max_length: int | None = None
+) -> list[Prepared]:
+    """Rows as the bundle's own adapter takes them, cut at `max_length`, where that is shorter than the bundle's."""
+    task, texts = task_of(manifest.task), manifest.input.text
+    return [
+        task.prepare(encoder, row, Asked(texts, max_length, f"row {place}")) for place, row in enumerate(rows, start=1)
+    ]
 
-    Alone in its batch a row is neither padded nor, in an int8 graph, scaled by its neighbours. `max_length` is the
-    adapter's own where it is shorter than the bundle's.
+
+def sample_outputs(session: Session, encoder: Encoder, rows: Sequence[Prepared]) -> list[Output]:
+    """Outputs as samples.json stores them, float32 (width,) or (tokens, width) each: one piece a batch.
+
+    Alone in its batch a row is neither padded nor, in an int8 graph, scaled by its neighbours.
     """
-    return np.concatenate([session.run(tokenizer.pad([tokenizer.encode(row, max_length)])) for row in rows])
+    return [
+        joined([encoder.split(session.run(encoder.pad([piece])), [piece])[0] for piece in row.pieces]) for row in rows
+    ]
 
 
 def read_samples(bundle: Bundle) -> Samples:
@@ -52,26 +64,30 @@ def read_samples(bundle: Bundle) -> Samples:
     if not rows:
         raise InputError(f"{named}.rows: empty; a bundle needs samples to be verified by")
     return Samples(
-        rows=tuple(_sample(row, manifest.input.text, f"{named}.rows[{place}]") for place, row in enumerate(rows)),
+        rows=tuple(manifest.input.row_from_json(row, f"{named}.rows[{place}]") for place, row in enumerate(rows)),
         outputs={
-            name: _matrix(value, (len(rows), manifest.output.width), f"{named}.outputs.{name}")
+            name: _outputs(value, len(rows), manifest.output, f"{named}.outputs.{name}")
             for name, value in outputs.items()
         },
         tolerance={name: _limit(value, f"{named}.tolerance.{name}") for name, value in tolerance.items()},
     )
 
 
-def _sample(value: Any, texts: int, where: str) -> Row:
-    if not isinstance(value, list) or len(value) != texts or not all(isinstance(text, str) for text in value):
-        raise InputError(f"{where}: must be a list of {texts} text(s)")
-    return value[0] if texts == 1 else (value[0], value[1])
+def _outputs(value: Any, rows: int, spec: OutputSpec, where: str) -> list[Output]:
+    if not spec.per_token:
+        return list(_matrix(value, rows, spec.width, where))
+    if not isinstance(value, list) or len(value) != rows:
+        raise InputError(f"{where}: must be {rows} lists, one for each row")
+    return [
+        _matrix(row, len(row) if isinstance(row, list) else 1, spec.width, f"{where}[{place}]")
+        for place, row in enumerate(value)
+    ]
 
 
-def _matrix(value: Any, shape: tuple[int, int], where: str) -> npt.NDArray[np.float32]:
-    rows, width = shape
+def _matrix(value: Any, rows: int, width: int, where: str) -> npt.NDArray[np.float32]:
     good = (
         isinstance(value, list)
-        and len(value) == rows
+        and len(value) == rows > 0
         and all(isinstance(row, list) and len(row) == width for row in value)
         and all(type(number) is float for row in value for number in row)
     )

@@ -19,8 +19,8 @@ from serve.batching.scheduler import Scheduler
 from serve.changes import Changes
 from serve.config import ServeConfig
 from serve.errors import ClosingError, DeadlineError, InputError, SvfitError, TooLarge
+from serve.pieces import Prepared, Row, length
 from serve.runtime import Runtime
-from serve.tokenize import Row, Tokens
 
 if TYPE_CHECKING:
     from serve.site.switch import Switch
@@ -229,9 +229,10 @@ class Service:
                     items = _prepared(runtime, rows, refs)
                 else:
                     items = await self.call(_prepared, runtime, rows, refs)
-                submission = scheduler.submit(items, until)
+                pieces = [(piece, pin) for row, pin in items for piece in row.pieces]
+                submission = scheduler.submit(pieces, until)
                 try:
-                    logits = await asyncio.wrap_future(submission.future)
+                    outputs = await asyncio.wrap_future(submission.future)
                 except BaseException:
                     submission.cancel()
                     raise
@@ -241,13 +242,13 @@ class Service:
             ) from error
         self.metrics.answered(
             Counter(pin.tag for _, pin in items),
-            sum(tokens.shape[1] for tokens, _ in items),
+            sum(length(piece) for piece, _ in pieces),
             submission.queue_seconds,
             submission.compute_seconds,
         )
 
         def decided() -> list[Answer]:
-            return [runtime.answer(row, pin) for row, (_, pin) in zip(logits, items, strict=True)]
+            return runtime.answers([row for row, _ in items], [pin for _, pin in items], outputs)
 
         return decided() if len(rows) <= FEW_ROWS else await self.call(decided)
 
@@ -259,15 +260,15 @@ class Service:
             raise InputError(f"{len(refs)} adapters for {len(rows)} rows; give one for all, or one a row")
         if len(rows) > self.config.max_rows:
             raise TooLarge(f"{len(rows)} rows; a request may have {self.config.max_rows}; send several")
-        characters = sum(len(row) if isinstance(row, str) else sum(map(len, row)) for row in rows)
+        characters = sum(sum(map(len, row)) if isinstance(row, tuple) else len(row) for row in rows)
         if characters > self.config.max_characters:
             raise TooLarge(f"{characters} characters; a request may have {self.config.max_characters}; send several")
         return characters
 
 
-def _prepared(runtime: Runtime, rows: Sequence[Row], refs: Sequence[str | None]) -> list[tuple[Tokens, Pinned]]:
+def _prepared(runtime: Runtime, rows: Sequence[Row], refs: Sequence[str | None]) -> list[tuple[Prepared, Pinned]]:
     pins = {ref: runtime.pin(ref) for ref in dict.fromkeys(refs)}
     return [
-        (runtime.encode(row, pins[ref], f"row {place}"), pins[ref])
+        (runtime.prepare(row, pins[ref], f"row {place}"), pins[ref])
         for place, (row, ref) in enumerate(zip(rows, refs, strict=True), 1)
     ]

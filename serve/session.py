@@ -15,17 +15,17 @@ from serve.manifest import InputSpec, OutputSpec
 from serve.settings import USUAL, Settings
 
 QUIET = 3  # onnxruntime's severity "error"; its warnings are about graphs, not for people
-Feeds = Mapping[str, npt.NDArray[np.int64]]
+Feeds = Mapping[str, npt.NDArray[Any]]
 
 
 class Session(Protocol):
-    """Whatever answers a batch: feeds, each int64 (batch, sequence), to float32 (batch, classes)."""
+    """Whatever answers a batch: feeds, each batch first, to float32 (batch, width), or (batch, sequence, width)."""
 
     def run(self, feeds: Feeds) -> npt.NDArray[np.float32]: ...
 
 
 class GraphSession:
-    """A loaded graph: int64 inputs (batch, sequence) in, float32 (batch, width) out.
+    """A loaded graph: the bundle's inputs in, float32 (batch, width) or (batch, sequence, width) out.
 
     Libraries of custom operators are never registered, so a graph that needs one is refused at loading.
     """
@@ -41,13 +41,14 @@ class GraphSession:
         self._session, self._output, self._path = session, output, path
 
     def run(self, feeds: Feeds) -> npt.NDArray[np.float32]:
-        """Feeds, each int64 (batch, sequence), to float32 (batch, width).
+        """Feeds, each batch first, to float32 (batch, width), or (batch, sequence, width).
 
         Raises InputError where the graph fails, or answers in another shape or with NaN or infinities.
         """
         (result,) = run_graph(self._session, self._path, [self._output.name], feeds)
         logits: npt.NDArray[np.float32] = np.asarray(result, dtype=np.float32)
-        wanted = (len(next(iter(feeds.values()))), self._output.width)
+        first, width = next(iter(feeds.values())), self._output.width
+        wanted = (*first.shape[: 1 + self._output.per_token], width)
         if logits.shape != wanted:
             raise InputError(f"{self._path}: {self._output.name} has shape {logits.shape}, not {wanted}")
         if not np.isfinite(logits).all():
@@ -102,13 +103,11 @@ def run_graph(session: Any, path: Path, outputs: list[str], feeds: Any) -> list[
 
 
 def check_inputs(session: Any, path: Path, inputs: InputSpec) -> None:
-    """Raise InputError unless the graph must be fed exactly the bundle's inputs, all int64."""
+    """Raise InputError unless the graph must be fed exactly the bundle's inputs, of their types."""
     have = {entry.name: entry.type for entry in session.get_inputs()}
-    if have != dict.fromkeys(inputs.names, "tensor(int64)"):
-        told = ", ".join(f"{name}: {kind}" for name, kind in have.items())
-        raise InputError(
-            f"{path}: the graph takes {told or 'nothing'}; the manifest says {', '.join(inputs.names)}, all int64"
-        )
+    if have != inputs.types:
+        told, wanted = (", ".join(f"{name}: {kind}" for name, kind in types.items()) for types in (have, inputs.types))
+        raise InputError(f"{path}: the graph takes {told or 'nothing'}; the manifest says {wanted}")
 
 
 def check_outputs(session: Any, path: Path, names: tuple[str, ...]) -> None:

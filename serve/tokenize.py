@@ -14,7 +14,7 @@ from serve.bundle import TOKENIZER, Bundle
 from serve.errors import InputError
 from serve.manifest import InputSpec
 
-Row: TypeAlias = str | tuple[str, str]
+TextRow: TypeAlias = str | tuple[str, str]
 Tokens: TypeAlias = npt.NDArray[np.int64]
 """One encoded row, (3, tokens): ids, attention mask, types."""
 MAX_TOKENIZER_BYTES = 256 * 2**20
@@ -54,7 +54,7 @@ class TextTokenizer:
         self._tokenizer = tokenizer
         self._spec = spec
 
-    def __call__(self, rows: Sequence[Row]) -> dict[str, npt.NDArray[np.int64]]:
+    def __call__(self, rows: Sequence[TextRow]) -> dict[str, npt.NDArray[np.int64]]:
         """Input name → int64 (len(rows), longest row), for exactly the graph's inputs.
 
         Raises InputError for no rows, and for rows that are no text, no Unicode, or don't fit `max_length` at all.
@@ -77,7 +77,15 @@ class TextTokenizer:
             result[name] = batch
         return result
 
-    def encode(self, row: Row, max_length: int | None = None) -> Tokens:
+    def split(self, outputs: npt.NDArray[np.float32], pieces: Sequence[Tokens]) -> list[npt.NDArray[np.float32]]:
+        """A padded batch's outputs, (batch, width) or (batch, sequence, width), to those of its rows: (width,), or
+        (tokens, width) without the padding."""
+        if outputs.ndim == 2:
+            return list(outputs)
+        sizes, left = [piece.shape[1] for piece in pieces], self._spec.padding_side == "left"
+        return [row[-size:] if left else row[:size] for row, size in zip(outputs, sizes, strict=True)]
+
+    def encode(self, row: TextRow, max_length: int | None = None) -> Tokens:
         """One row, cut (to `max_length`, or the bundle's if that is shorter) but not padded.
 
         It is cut here, as `tokenizers` would also build every overflowing piece, for a pair all pieces of the one

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from serve.adapters.adapter import read_adapter
 from serve.bundle import Bundle
+from serve.encoder import open_encoder
 from serve.engine import open_default
-from serve.errors import GateError
+from serve.errors import GateError, InputError
 from serve.machine import instruction_sets
 from serve.manifest import Manifest, Variant
-from serve.samples import Samples, read_samples, sample_outputs
+from serve.pieces import Output
+from serve.samples import Samples, prepared_rows, read_samples, sample_outputs
 from serve.settings import Settings
-from serve.tokenize import TextTokenizer
 
 MIN_AGREEMENT = 0.9  # of int8 samples whose label must agree where the instruction sets differ
 OTHER_ISA = 10.0  # int8 tolerance is this much wider there
@@ -27,8 +27,9 @@ OTHER_ISA = 10.0  # int8 tolerance is this much wider there
 class VariantCheck:
     """One variant against its stored outputs.
 
-    `max_abs` is the largest absolute difference of a logit; `agreement` the share of samples with the same
-    label (None for regression). `remark` says when the comparison was a wider one, and why.
+    `max_abs` is the largest absolute difference of a logit; `agreement` the share of samples (of tokens,
+    where each has a label) with the same label (None without labels). `remark` says when the comparison was a wider
+    one, and why.
     """
 
     variant: str
@@ -80,26 +81,30 @@ def verify(bundle: Bundle | Path | str, *, threads: int | None = None) -> Verify
     """
     bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
     samples = read_samples(bundle)
-    tokenizer = TextTokenizer(bundle)
+    encoder = open_encoder(bundle)
     adapters = bundle.manifest.swap.adapters if bundle.manifest.swap else ()
     for adapter in adapters:
         read_adapter(bundle.path / "adapters" / adapter, bundle.manifest, named=f"{bundle.path}: adapter {adapter}")
     checks = []
     for variant in bundle.manifest.variants:
-        session, max_length = open_default(bundle, tokenizer, variant.name, Settings(threads))
-        now = sample_outputs(session, tokenizer, samples.rows, max_length)
+        session, max_length = open_default(bundle, encoder, variant.name, Settings(threads))
+        now = sample_outputs(session, encoder, prepared_rows(bundle.manifest, encoder, samples.rows, max_length))
         checks.append(compare(bundle.manifest, variant, samples, now))
     return VerifyResult(str(bundle.path), len(bundle.manifest.files), tuple(checks), adapters)
 
 
-def compare(manifest: Manifest, variant: Variant, samples: Samples, now: npt.NDArray[np.float32]) -> VariantCheck:
-    """Answers of this machine, float32 (samples, width), against those stored; wider where int8 differs by nature."""
+def compare(manifest: Manifest, variant: Variant, samples: Samples, now: Sequence[Output]) -> VariantCheck:
+    """Outputs of this machine, one for each sample, against those stored; wider where int8 differs by nature."""
     stored = samples.outputs[variant.name]
     tolerance = samples.tolerance[variant.name]
-    max_abs = float(np.abs(now - stored).max())
+    pairs = list(zip(now, stored, strict=True))
+    if any(one.shape != other.shape for one, other in pairs):
+        raise InputError(f"bundle {manifest.name}: {variant.name} answers a sample in another shape than is stored")
+    max_abs = max(float(np.abs(one - other).max()) for one, other in pairs)
     agreement: float | None = None
-    if manifest.task == "text-classification":
-        agreement = float((now.argmax(axis=1) == stored.argmax(axis=1)).mean())
+    if manifest.labels:
+        same = [np.atleast_1d(one.argmax(-1) == other.argmax(-1)) for one, other in pairs]
+        agreement = float(np.concatenate(same).mean())
     here, there = instruction_sets(), manifest.measured_on.isa
     remark = ""
     passed = max_abs <= tolerance

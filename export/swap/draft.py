@@ -9,10 +9,10 @@ from export.swap.build import BACKBONE_FILE, FOLD_FILE, WEIGHTS_FILE, SwapFiles
 from export.swap.inject import SIGMA
 from serve.adapters.adapter import LoadedAdapter, read_adapter
 from serve.bundle import Bundle
+from serve.encoder import encoder_in
 from serve.engine import AdapterSession, Engine
 from serve.manifest import BaseSpec, Created, FileEntry, InputSpec, Manifest, MeasuredOn, OutputSpec, Variant
 from serve.swap import SwapSpec
-from serve.tokenize import TextTokenizer
 
 
 def swap_spec(files: SwapFiles, adapters: Sequence[str], price: dict[str, float] | None = None) -> SwapSpec:
@@ -31,7 +31,10 @@ def swap_spec(files: SwapFiles, adapters: Sequence[str], price: dict[str, float]
 
 
 class Draft:
-    """Graphs in `folder` (`graph` may be another backbone, elsewhere), ready to answer with adapters' folders."""
+    """Graphs in `folder` (`graph` may be another backbone, elsewhere), ready to answer with adapters' folders.
+
+    `model` is the folder of the merged model, which has what rows are encoded by.
+    """
 
     def __init__(
         self,
@@ -40,7 +43,7 @@ class Draft:
         inputs: InputSpec,
         base: BaseSpec,
         basis_id: str,
-        tokenizer_json: Path,
+        model: Path,
         graph: Path | None = None,
     ) -> None:
         file = BACKBONE_FILE if graph is None else str(graph.absolute())
@@ -60,8 +63,8 @@ class Draft:
             swap=swap_spec(files, ("draft",)),
             files=dict.fromkeys((file, files.head.file), FileEntry(0, "0" * 64)),
         )
-        self.tokenizer = TextTokenizer.from_file(tokenizer_json, inputs)
-        self.engine = Engine(Bundle(folder, self.manifest), self.tokenizer)
+        self.encoder = encoder_in(model, inputs)
+        self.engine = Engine(Bundle(folder, self.manifest), self.encoder)
 
     @property
     def swap(self) -> SwapSpec:

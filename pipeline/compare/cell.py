@@ -22,8 +22,8 @@ from pipeline.methods import Method, method
 from pipeline.methods.method import Targets
 from pipeline.model.load import Loaded
 from pipeline.stages.quiet import quiet_libraries
-from pipeline.svf.layer import oriented_weight
 from pipeline.svf.targets import find_targets
+from pipeline.svf.weights import oriented_weight
 from pipeline.train import predict
 from pipeline.train.device import device_of
 from pipeline.train.fit import Fit, fit
@@ -112,8 +112,8 @@ def test(
         rows = problem.rows("test", loaded)
         put(tuned, load_file(folder / TRAINED))
         model = tuned.model.to(device_of(plan.device))
-        found = predict.logits(model, loaded.tokenizer, problem.task, rows)
-        return problem.score(found, predict.labels(loaded.tokenizer, problem.task, rows))
+        learning = problem.learning(loaded)
+        return problem.score(predict.outputs(model, learning, rows), predict.labels(learning, rows))
 
 
 def lora_values(loaded: Loaded, targets: Targets) -> dict[str, int]:
@@ -149,10 +149,9 @@ def _fit(
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         return fit(
             tuned,
-            loaded.tokenizer,
+            problem.learning(loaded),
             rows,
             problem.rows("validation", loaded),
-            task=problem.task,
             plan=own,
             folder=Path(scratch),
             console=Console(stderr=True, quiet=True),

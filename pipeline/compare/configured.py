@@ -63,7 +63,7 @@ class _Chosen:
     def __call__(self, loaded: Loaded) -> SVFit:
         config = self.problem.context.config
         rows = self.problem.rows("train", loaded)
-        _, found = choose(loaded, loaded.whole, config.adapter, config.train, self.problem.task, rows)
+        _, found = choose(loaded, loaded.whole, config.adapter, config.train, self.problem.learning(loaded), rows)
         return self.wrapped(loaded, rank="full", found=found)
 
 

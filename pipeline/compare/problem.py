@@ -8,16 +8,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 from rich.console import Console
 
 from pipeline.config import Config
 from pipeline.config import load as load_config
-from pipeline.model.load import Loaded, load
+from pipeline.model.load import Loaded
 from pipeline.stages.context import Context
 from pipeline.stages.finetune import max_length
-from pipeline.train.metrics import HIGHER_IS_BETTER, headline, score
-from pipeline.train.rows import Rows
+from pipeline.tasks.words import METRICS, headline
+from pipeline.train.learning import Learning, TrainRows
+from pipeline.train.metrics import score
 from pipeline.train.scale import Scale
 from serve.errors import UsageError
 
@@ -27,7 +27,7 @@ class Problem(Protocol):
 
     @property
     def task(self) -> str:
-        """As `pipeline.train.fit` knows it."""
+        """Its name, as manifests have it."""
         ...
 
     @property
@@ -39,7 +39,11 @@ class Problem(Protocol):
         """A fresh one: the same encoder, a new head from torch's random state."""
         ...
 
-    def rows(self, split: str, loaded: Loaded) -> Rows:
+    def learning(self, loaded: Loaded) -> Learning:
+        """How it is trained."""
+        ...
+
+    def rows(self, split: str, loaded: Loaded) -> TrainRows:
         """`train`, `validation` or `test`."""
         ...
 
@@ -77,11 +81,7 @@ class ConfiguredProblem:
     def metric(self) -> str:
         """Raises `UsageError` for a `train.metric` that says nothing about the task."""
         metric = headline(self.task, self.context.config.train.metric)
-        fitting = [
-            name
-            for name in (*score(self.task, np.eye(2, dtype=np.float32), [0, 1]), "loss")
-            if name in HIGHER_IS_BETTER
-        ]
+        fitting = (*METRICS[self.task], "loss")
         if metric not in fitting:
             raise UsageError(f"train.metric: {metric} says nothing about {self.task}; available: {', '.join(fitting)}")
         return metric
@@ -89,8 +89,8 @@ class ConfiguredProblem:
     def model(self) -> Loaded:
         """What is trained whole is as `adapter.head_modules` has it, for every method."""
         config = self.context.config
-        labels, pooling = self.context.dataset.labels, config.model.pooling
-        loaded = load(self.context.source, labels, pooling=pooling, dropout=config.model.head_dropout)
+        labels, pooling, dropout = self.context.dataset.labels, config.model.pooling, config.model.head_dropout
+        loaded = self.context.task.load(self.context.source, labels, pooling=pooling, dropout=dropout)
         if config.adapter.head_modules == "auto":
             return loaded
         modules = dict(loaded.model.named_modules())
@@ -99,13 +99,17 @@ class ConfiguredProblem:
             raise UsageError(f"adapter.head_modules: the model has no module {missing!r}")
         return dataclasses.replace(loaded, whole=tuple(config.adapter.head_modules))
 
-    def rows(self, split: str, loaded: Loaded) -> Rows:
+    def learning(self, loaded: Loaded) -> Learning:
+        return self.context.task.learning(loaded)
+
+    def rows(self, split: str, loaded: Loaded) -> TrainRows:
         dataset = self.context.dataset
         found = next(one for one in dataset.splits() if one.name == split)
-        labels = found.labels
         if self.task == "text-regression":
-            labels = Scale.of(dataset.train.labels).apply(labels)
-        return Rows(loaded.tokenizer, found.texts, labels, max_length(self.context, loaded))
+            scale = Scale.of(dataset.train.labels)
+            found = dataclasses.replace(found, labels=scale.apply(found.labels))
+        length = max_length(self.context, loaded)
+        return self.context.task.rows(loaded, found, length, training=split == "train")
 
     def score(self, logits: Any, labels: Any) -> dict[str, float]:
         if self.task == "text-regression":

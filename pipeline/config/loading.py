@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from pipeline.tasks.words import METRICS, NAMES
 from serve.errors import UsageError
 
 from .conflicts import conflicts
@@ -154,10 +155,10 @@ def _place_data(section: DataSection, folder: Path, checks: list[tuple[str, str]
 
 
 def _fit_task(data: DataSection, train: TrainSection, checks: list[tuple[str, str]]) -> None:
-    of_classes, of_numbers = ("accuracy", "macro_f1", "matthews"), ("pearson", "spearman")
+    if data.task != "auto" and train.metric not in ("auto", "loss", *METRICS[NAMES[data.task]]):
+        fitting = ", ".join((*METRICS[NAMES[data.task]], "loss"))
+        checks.append(("train.metric", f"data.task = {shown(data.task)} has {fitting} (got {shown(train.metric)})"))
     if data.task == "regression":
-        if train.metric in of_classes:
-            checks.append(("train.metric", f"a regression has pearson, spearman, loss (got {shown(train.metric)})"))
         if train.class_weights:
             checks.append(("train.class_weights", "a regression has no classes to weigh (got true)"))
         if train.label_smoothing:
@@ -167,6 +168,3 @@ def _fit_task(data: DataSection, train: TrainSection, checks: list[tuple[str, st
                     f"a regression has no classes to smooth (got {train.label_smoothing})",
                 )
             )
-    elif data.task == "classification" and train.metric in of_numbers:
-        allowed = ", ".join(of_classes)
-        checks.append(("train.metric", f"a classification has {allowed}, loss (got {shown(train.metric)})"))

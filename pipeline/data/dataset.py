@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pipeline.data.pictures import Picture
@@ -16,7 +16,8 @@ REGRESSION = "text-regression"
 class Split:
     """Rows of one split, in the order of their source (a carved split keeps that order too).
 
-    `texts[i]` holds one text or a pair. `labels[i]` is an index into `Dataset.labels`, or the number.
+    `texts[i]` holds one text or a pair. `labels[i]` is an index into `Dataset.labels`, or the number, or
+    what the task says.
     `source` is the file as it was named, or `dataset#split`; a validation split carved from the training
     rows says so. `sha256` is that of the source file; of the canonical JSON of the rows where there is no
     file of its own. `lines[i]` is the 1-based line (text files, first line of the row) or row (Parquet, hub)
@@ -25,11 +26,16 @@ class Split:
 
     name: str
     texts: list[tuple[str, ...]]
-    labels: list[int] | list[float]
+    labels: list[Any]
     source: str
     sha256: str
     lines: list[int] = field(default_factory=list)
     images: list[Picture] = field(default_factory=list)
+
+    def first(self, count: int) -> Split:
+        """The first rows."""
+        cut = {name: getattr(self, name)[:count] for name in ("texts", "labels", "lines", "images")}
+        return replace(self, **cut)
 
 
 @dataclass(frozen=True)

@@ -25,13 +25,21 @@ from serve.errors import InputError
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model with a head for the task, its tokenizer, and the modules that must be trained whole."""
+    """A model with a head for the task, what reads its rows, and the modules that must be trained whole."""
 
     model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
+    reader: Any
+    """What makes the model's inputs of rows, with `save_pretrained`: of texts the tokenizer."""
     whole: tuple[str, ...]
     pooling: str
     """`mean`, `cls`, or `architecture` for the architecture's own head."""
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """Raises `InputError` where the model takes no text."""
+        if not isinstance(self.reader, PreTrainedTokenizerBase):
+            raise InputError(f"{type(self.model).__name__}: takes no text")
+        return self.reader
 
 
 def load(source: Source, labels: Sequence[str], *, pooling: str = "auto", dropout: float = 0.1) -> Loaded:

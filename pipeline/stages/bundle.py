@@ -11,11 +11,11 @@ from export.measure import measure, repeat_row
 from export.pack import MIN_SAMPLES, VariantFiles, write_bundle
 from export.variants.kinds import KINDS
 from pipeline.stages.context import Context, read_result
-from pipeline.stages.evaluate import Evaluation, as_rows, scalars
+from pipeline.stages.evaluate import Evaluation, scalars, width_of
 from pipeline.stages.export import GRAPH, input_spec
 from pipeline.stages.quantize import read_quantized
 from serve.manifest import BaseSpec
-from serve.tokenize import Row
+from serve.pieces import Row
 
 THREADS = 1
 
@@ -57,7 +57,7 @@ def bundle(context: Context, folder: Path) -> dict[str, Any]:
         task=card["task"],
         labels=card["labels"],
         inputs=inputs,
-        width=max(1, len(card["labels"])),
+        width=width_of(card),
         variants=variants,
         default_variant=default,
         tokenizer_json=context.path("merged") / "tokenizer.json",
@@ -87,4 +87,5 @@ def _latency(context: Context, evaluation: Evaluation, files: dict[str, Path]) -
 def sample_rows(context: Context) -> list[Row]:
     """Rows a device can check itself by: the first validation texts, then training ones where those are too few."""
     dataset = context.dataset
-    return (as_rows(dataset.validation) + as_rows(dataset.train))[:MIN_SAMPLES]
+    served = context.task.served
+    return (served(dataset.validation) + served(dataset.train))[:MIN_SAMPLES]

@@ -16,7 +16,7 @@ from export.swap.draft import swap_spec
 from export.swap.inject import SIGMA
 from pipeline.stages.bundle import THREADS, sample_rows
 from pipeline.stages.context import Context
-from pipeline.stages.evaluate import scalars
+from pipeline.stages.evaluate import scalars, width_of
 from pipeline.stages.export import GRAPH
 from pipeline.stages.quantize import read_quantized
 from pipeline.stages.quantize_swap import Swapped
@@ -48,7 +48,7 @@ def bundle_swap(context: Context, folder: Path) -> dict[str, Any]:
         task=card["task"],
         labels=card["labels"],
         inputs=swapped.inputs,
-        width=max(1, len(card["labels"])),
+        width=width_of(card),
         variants=[
             VariantFiles(
                 name,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 from rich.console import Console
@@ -17,10 +17,14 @@ from export.pack import MIN_SAMPLES
 from pipeline import __version__
 from pipeline.config import Config
 from pipeline.config.schema import SECTIONS
-from pipeline.data import Dataset, load_dataset
+from pipeline.data import Dataset
 from pipeline.model.source import Source, resolve
+from pipeline.tasks import read, task_of
 from serve.errors import InputError, UsageError
 from serve.files import atomic_dir, sha256_json, write_json
+
+if TYPE_CHECKING:
+    from pipeline.tasks.task import Task
 
 STAMPS = ".stages"
 
@@ -59,24 +63,16 @@ class Context:
 
     @cached_property
     def dataset(self) -> Dataset:
-        data = self.config.data
-        found = load_dataset(
-            train=data.train,
-            validation=data.validation,
-            test=data.test,
-            text=data.text,
-            label=data.label,
-            task=data.task if data.task == "auto" else f"text-{data.task}",
-            validation_share=data.validation_share,
-            seed=self.config.train.seed,
-            format=data.format,
-            dataset=data.dataset,
-            dataset_config=data.dataset_config,
-        )
+        found = read(self.config.data, self.config.train.seed)
         count = len(found.train.labels) + len(found.validation.labels)
         if count < MIN_SAMPLES:
             raise InputError(f"{found.train.source}: {count} rows to learn from and choose by; at least {MIN_SAMPLES}")
         return found
+
+    @property
+    def task(self) -> Task:
+        """What the rows are for."""
+        return task_of(self.dataset.task)
 
     @cached_property
     def base(self) -> dict[str, str]:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any
 
 from export.adapter import read_card
 from export.graph import export_onnx
-from export.parity import check_parity, gate_parity, random_batches, summary
-from pipeline.model.load import load_merged, load_tokenizer
+from export.parity import check_parity, gate_parity, summary
 from pipeline.stages.context import Context, read_result
 from pipeline.stages.evaluate import Evaluation
 from pipeline.stages.record import versions
-from pipeline.train.rows import Collator, Rows
+from pipeline.train.learning import inputs_of
 from serve.files import write_json
 from serve.manifest import InputSpec
 
@@ -25,17 +24,15 @@ def export(context: Context, folder: Path) -> dict[str, Any]:
     """Writes model.onnx and export.json. Raises `GateError` where parity fails."""
     document = read_card(context.path("adapter"))
     card = document["card"]
-    model = load_merged(context.path("merged"))
-    tokenizer = load_tokenizer(context.path("merged"))
-    sample = context.dataset.validation
-    rows = Rows(tokenizer, sample.texts[:2], sample.labels[:2], card["max_length"])
-    encoded = Collator(tokenizer, card["task"])([rows[index] for index in range(len(rows))])
-    encoded.pop("labels")
+    task = context.task
+    loaded = task.merged(context.path("merged"))
+    learning = task.learning(loaded)
+    rows = task.rows(loaded, context.dataset.validation.first(2), card["max_length"])
     graph = folder / GRAPH
     context.say("tracing the graph")
     info = export_onnx(
-        model,
-        encoded,
+        loaded.model,
+        inputs_of(learning, rows, range(len(rows))),
         graph,
         {
             "svfit.task": card["task"],
@@ -45,28 +42,11 @@ def export(context: Context, folder: Path) -> dict[str, Any]:
             "svfit.versions": json.dumps(versions(), sort_keys=True),
         },
     )
-    batches = random_batches(
-        info.inputs,
-        vocabulary=int(model.config.vocab_size),
-        pad_id=int(tokenizer.pad_token_id),
-        max_length=card["max_length"],
-        padding_side=tokenizer.padding_side,
-        pad_type_id=tokenizer.pad_token_type_id,
-        type_vocabulary=int(getattr(model.config, "type_vocab_size", 1) or 1),
-        seed=context.config.train.seed,
-    )
+    inputs = task.inputs(info.inputs, loaded, card)
+    batches = task.batches(inputs, loaded, card["max_length"], context.config.train.seed)
     # A regression's outputs are as large as its numbers, and float32 resolves 1e-4 only up to about 1,000.
-    compared = check_parity(model, graph, batches, context.config.export.parity * card["unit"])
+    compared = check_parity(loaded.model, graph, batches, context.config.export.parity * card["unit"])
     gate_parity(compared)
-    inputs = InputSpec(
-        text=len(sample.texts[0]),
-        names=info.inputs,
-        max_length=card["max_length"],
-        pad_id=int(tokenizer.pad_token_id),
-        pad_type_id=tokenizer.pad_token_type_id,
-        pad_token=str(tokenizer.pad_token),
-        padding_side=cast(Literal["left", "right"], tokenizer.padding_side),
-    )
     context.say("measuring fp32")
     found = Evaluation(context, inputs)
     result = {

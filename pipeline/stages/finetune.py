@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ from rich.progress import Progress
 
 from export.store import FactorStore
 from pipeline.config import AdapterSection
-from pipeline.data import Split, profile, render_profile
-from pipeline.model.load import Loaded, load
+from pipeline.data import Split, render_profile
+from pipeline.model.load import Loaded
 from pipeline.stages.context import Context
 from pipeline.stages.onto import Onto, read_onto
 from pipeline.stages.ranks import Ranks, choose, core_of, drop, told, told_of_drop
@@ -23,10 +24,10 @@ from pipeline.svf import SVFit, wrap
 from pipeline.svf.decompose import Progress as Step
 from pipeline.svf.inspect import layer_spectra
 from pipeline.svf.rank import lora_values
+from pipeline.tasks.words import METRICS, headline
 from pipeline.train.fit import Fit, fit
-from pipeline.train.metrics import headline
+from pipeline.train.learning import TrainRows
 from pipeline.train.plan import RATES, Plan
-from pipeline.train.rows import Rows, count_tokens
 from pipeline.train.scale import Scale, output_layer
 from serve.errors import UsageError
 from serve.files import sha256_json, write_json
@@ -34,19 +35,20 @@ from serve.files import sha256_json, write_json
 
 def finetune(context: Context, folder: Path) -> dict[str, Any]:
     """Writes adapter.safetensors, adapter.json, training.json and data.json."""
-    config, dataset = context.config, context.dataset
+    config, dataset, task = context.config, context.dataset, context.task
     metric = headline(dataset.task, config.train.metric)
     _check_metric(dataset.task, metric)
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
     torch.manual_seed(config.train.seed)
-    loaded = load(context.source, dataset.labels, pooling=config.model.pooling, dropout=config.model.head_dropout)
+    pooling, dropout = config.model.pooling, config.model.head_dropout
+    loaded = task.load(context.source, dataset.labels, pooling=pooling, dropout=dropout)
     length = max_length(context, loaded)
     if length < config.model.max_length:
         context.say(
             f"! model.max_length: {config.model.max_length} is more than {context.source.name} takes; {length} it is"
         )
-    seen = profile(dataset, lambda texts: count_tokens(loaded.tokenizer, texts), length)
+    seen = task.profile(dataset, loaded, length)
     render_profile(seen, context.console)
     onto = read_onto(context)
     whole = list(loaded.whole) if config.adapter.head_modules == "auto" else list(config.adapter.head_modules)
@@ -54,19 +56,18 @@ def finetune(context: Context, folder: Path) -> dict[str, Any]:
     last = output_layer(loaded.model, whole) if dataset.task == "text-regression" else None
     scale = Scale.of(dataset.train.labels) if last is not None else None
 
-    def rows(split: Split) -> Rows:
-        labels = split.labels if scale is None else scale.apply(split.labels)
-        return Rows(loaded.tokenizer, split.texts, labels, length)
+    def rows(split: Split, training: bool = False) -> TrainRows:
+        scaled = split if scale is None else replace(split, labels=scale.apply(split.labels))
+        return task.rows(loaded, scaled, length, training=training)
 
-    train, validation = rows(dataset.train), rows(dataset.validation)
+    train, validation = rows(dataset.train, training=True), rows(dataset.validation)
     svfit, ranks = _wrapped(context, loaded, whole, onto, train)
     checkpoints = _checkpoints(context)
     result = fit(
         svfit,
-        loaded.tokenizer,
+        task.learning(loaded),
         train,
         validation,
-        task=dataset.task,
         plan=plan(context, metric),
         folder=checkpoints,
         console=context.console,
@@ -91,7 +92,7 @@ def finetune(context: Context, folder: Path) -> dict[str, Any]:
         "pooling": loaded.pooling,
         "dropout": config.model.head_dropout,
         "max_length": length,
-        "texts": len(dataset.train.texts[0]),
+        **task.card(dataset, config),
         "whole_modules": list(svfit.whole),
         "train_bias": config.adapter.train_bias,
         "train_layernorm": config.adapter.train_layernorm,
@@ -134,22 +135,21 @@ def plan(context: Context, metric: str) -> Plan:
 
 
 def _check_metric(task: str, metric: str) -> None:
-    fitting = (
-        ("pearson", "spearman", "loss") if task == "text-regression" else ("accuracy", "macro_f1", "matthews", "loss")
-    )
+    fitting = (*METRICS[task], "loss")
     if metric not in fitting:
         raise UsageError(f"train.metric: {metric} says nothing about {task}; available: {', '.join(fitting)}")
 
 
 def _wrapped(
-    context: Context, loaded: Loaded, whole: list[str], onto: Onto | None, train: Rows
+    context: Context, loaded: Loaded, whole: list[str], onto: Onto | None, train: TrainRows
 ) -> tuple[SVFit, Ranks | None]:
     """With an adapter on it; and how its directions were chosen, where they were."""
     adapter, ranks, found = context.config.adapter, None, None
     with _progress(context) as bar:
         if adapter.rank == "auto":
-            task, decomposed, scored = context.dataset.task, bar("singular values"), bar("scores of directions")
-            ranks, found = choose(loaded, whole, adapter, context.config.train, task, train, decomposed, scored)
+            learning = context.task.learning(loaded)
+            decomposed, scored = bar("singular values"), bar("scores of directions")
+            ranks, found = choose(loaded, whole, adapter, context.config.train, learning, train, decomposed, scored)
         svfit = wrap(
             loaded.model,
             rank=adapter.rank,

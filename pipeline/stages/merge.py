@@ -10,7 +10,7 @@ import torch
 from export.adapter import Adapter
 from pipeline.stages.context import Context
 from pipeline.stages.unfolded import NAME, with_adapter
-from pipeline.train.rows import Collator, Rows
+from pipeline.train.learning import inputs_of
 from serve.errors import GateError
 from serve.files import write_json
 
@@ -27,22 +27,22 @@ def merge(context: Context, folder: Path) -> dict[str, Any]:
     adapter = Adapter.load(context.path("adapter"))
     card = adapter.card
     loaded, svfit = with_adapter(context, adapter)
-    sample = context.dataset.validation
-    rows = Rows(loaded.tokenizer, sample.texts[:SAMPLE], sample.labels[:SAMPLE], card["max_length"])
-    batch = Collator(loaded.tokenizer, card["task"])([rows[index] for index in range(len(rows))])
-    batch.pop("labels")
+    task = context.task
+    rows = task.rows(loaded, context.dataset.validation.first(SAMPLE), card["max_length"])
+    learning = task.learning(loaded)
+    batch = inputs_of(learning, rows, range(len(rows)))
     with torch.no_grad():
-        before = loaded.model(**batch).logits
+        before = getattr(loaded.model(**batch), learning.output)
         svfit.fold(NAME)
         model = svfit.merged()
-        after = model(**batch).logits
+        after = getattr(model(**batch), learning.output)
     relative = float((after - before).abs().max() / before.abs().max().clamp(min=1e-12))
     if not relative <= LIMIT:
         raise GateError(
             f"merge: merged and unmerged outputs differ by {relative:.2e} of the largest; allowed {LIMIT:.0e}"
         )
     loaded.model.save_pretrained(folder)
-    loaded.tokenizer.save_pretrained(folder)
+    loaded.reader.save_pretrained(folder)
     result = {"max_relative": relative, "limit": LIMIT, "rows": len(rows)}
     write_json(folder / "merge.json", result)
     return {"max_relative": relative, "merged": str(context.path("merged"))}

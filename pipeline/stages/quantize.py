@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.progress import Progress
 
 from export.measure import measure, repeat_row
@@ -17,7 +16,7 @@ from export.variants.memory import memory
 from export.variants.rank import best, ranked
 from export.variants.targets import remarks
 from pipeline.stages.context import Context, read_result
-from pipeline.stages.evaluate import Evaluation, as_rows
+from pipeline.stages.evaluate import Evaluation
 from pipeline.stages.export import GRAPH, input_spec
 from serve.errors import InputError
 from serve.files import write_json
@@ -159,17 +158,12 @@ class Making:
             raise InputError(f"{kind.name}: is another form of {source}, which could not be made")
         limit = self.limit
         if record["precision"] != "fp32":
-            logits = self.evaluation.answers(self.file(source), self.context.dataset.validation)
-            limit = INT8_SHARE * max(1.0, float(np.abs(logits).max()))
+            limit = INT8_SHARE * max(1.0, self.evaluation.largest(self.file(source)))
         return reform(kind, record, self.file(source), out, self.gate, limit)
 
     def calibration(self) -> list[Feeds]:
         """Training rows spread over the file, in batches alike in length."""
-        rows = as_rows(self.context.dataset.train)
-        chosen = [rows[place] for place in np.linspace(0, len(rows) - 1, min(CALIBRATED, len(rows))).astype(int)]
-        chosen.sort(key=lambda row: len(row) if isinstance(row, str) else len(row[0]) + len(row[1]))
-        batch = self.context.config.quantize.batch
-        return [self.evaluation.tokenizer(chosen[start : start + batch]) for start in range(0, len(chosen), batch)]
+        return self.evaluation.some(self.context.dataset.train, CALIBRATED, self.context.config.quantize.batch)
 
     def time(self, names: list[str] | None = None, repeats: int = 100) -> None:
         """Measure those that could be made, or some of them, all taking turns; what was measured before stays."""

@@ -65,7 +65,7 @@ class Swapped:
             self.inputs,
             BaseSpec(**self.context.base),
             self.basis_id,
-            self.context.path("merged") / "tokenizer.json",
+            self.context.path("merged"),
             graph,
         )
 

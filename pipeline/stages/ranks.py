@@ -18,16 +18,15 @@ from pipeline.config import AdapterSection, TrainSection
 from pipeline.model.load import Loaded
 from pipeline.svf import SVFit
 from pipeline.svf.decompose import Decomposition, Progress, decompose
-from pipeline.svf.layer import oriented_weight
 from pipeline.svf.narrow import narrowed
 from pipeline.svf.rank import LORA_PART, lora_values
 from pipeline.svf.score import Batch, score, warm_head
 from pipeline.svf.spread import by_energy, evenly, holding, spread
 from pipeline.svf.targets import find_targets
+from pipeline.svf.weights import oriented_weight
 from pipeline.train.device import device_of
 from pipeline.train.fit import Fit
-from pipeline.train.loss import losses
-from pipeline.train.rows import Collator, Rows
+from pipeline.train.learning import Learning, TrainRows
 
 BATCHES = 16
 PASSES = 3
@@ -53,8 +52,8 @@ def choose(
     whole: Sequence[str],
     adapter: AdapterSection,
     train: TrainSection,
-    task: str,
-    rows: Rows,
+    learning: Learning,
+    rows: TrainRows,
     progress: Progress | None = None,
     scoring: Progress | None = None,
 ) -> tuple[Ranks, Decomposition]:
@@ -76,7 +75,7 @@ def choose(
         if adapter.spread == "energy":
             gains, by = by_energy(known.spectra), "by energy"
         else:
-            gains, by = _scores(loaded, whole, core, train, task, rows, known, scoring), "by score"
+            gains, by = _scores(loaded, whole, core, train, learning, rows, known, scoring), "by score"
         found = narrowed(known, spread(budget, core, gains), core)
     ranks = [layer.rank for layer in found.basis.layers.values()]
     record = {
@@ -109,7 +108,7 @@ def told(record: Mapping[str, Any]) -> str:
 
 
 def drop(
-    svfit: SVFit, name: str, share: float, result: Fit, validation: Rows, before: Mapping[str, float]
+    svfit: SVFit, name: str, share: float, result: Fit, validation: TrainRows, before: Mapping[str, float]
 ) -> dict[str, Any]:
     """Narrow to the fewest directions that hold `share` of what adapter `name` learned.
 
@@ -132,7 +131,7 @@ def told_of_drop(dropped: Mapping[str, Any], metric: str) -> str:
     return f"kept {dropped['kept']:,} of {dropped['directions']:,} directions: {metric} {before:.4f} → {after:.4f}"
 
 
-def _measured(result: Fit, rows: Rows) -> dict[str, float]:
+def _measured(result: Fit, rows: Any) -> dict[str, float]:
     found = result.trainer.predict(rows, metric_key_prefix="eval").metrics or {}
     skipped = ("eval_runtime", "eval_samples_per_second", "eval_steps_per_second", "eval_model_preparation_time")
     return {key.removeprefix("eval_"): float(value) for key, value in found.items() if key not in skipped}
@@ -143,20 +142,20 @@ def _scores(
     whole: Sequence[str],
     core: Core,
     train: TrainSection,
-    task: str,
-    rows: Rows,
+    learning: Learning,
+    rows: TrainRows,
     known: Decomposition,
     progress: Progress | None,
 ) -> dict[str, torch.Tensor]:
     device = _device(train)
-    batches = _batches(loaded, rows, task, train, device)
+    batches = _batches(learning, rows, train, device)
     done = count(1)
 
     def loss(model: nn.Module, batch: Batch) -> torch.Tensor:
         if progress is not None:
             progress(next(done), len(batches) * (PASSES + 1), "")
         inputs = {key: value for key, value in batch.items() if key != "labels"}
-        return losses(model(**inputs).logits, batch["labels"]).mean()
+        return learning.losses(model(**inputs), batch["labels"]).mean()
 
     model: Any = loaded.model
     model.to(device)
@@ -167,14 +166,13 @@ def _scores(
 
 
 def _batches(
-    loaded: Loaded, rows: Rows, task: str, train: TrainSection, device: torch.device
+    learning: Learning, rows: TrainRows, train: TrainSection, device: torch.device
 ) -> list[dict[str, torch.Tensor]]:
     """Random training rows, the same for the same seed."""
     places = np.random.default_rng(train.seed).permutation(len(rows))[: BATCHES * train.batch_size]
     parts = [places[start : start + train.batch_size] for start in range(0, len(places), train.batch_size)]
-    collate = Collator(loaded.tokenizer, task)
     return [
-        {key: value.to(device) for key, value in collate([rows[int(place)] for place in part]).items()}
+        {key: value.to(device) for key, value in learning.collate([rows[int(place)] for place in part]).items()}
         for part in parts
     ]
 

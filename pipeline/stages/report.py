@@ -135,23 +135,12 @@ def _architecture(context: Context) -> dict[str, Any]:
 
 
 def _samples(context: Context, bundle: Bundle) -> list[dict[str, Any]]:
-    from pipeline.stages.evaluate import as_rows
-
     split = context.dataset.test or context.dataset.validation
-    step = max(1, len(split.labels) // SHOWN)
-    places = list(range(0, len(split.labels), step))[:SHOWN]
-    rows = as_rows(split)
+    rows = context.task.served(split)
+    places = list(range(0, len(rows), max(1, len(rows) // SHOWN)))[:SHOWN]
     answers = Predictor(bundle).predict([rows[place] for place in places])
     labels = context.dataset.labels
-    return [
-        {
-            "text": " ⏐ ".join(split.texts[place]),
-            "label": answer.label if answer.label is not None else answer.value,
-            "score": answer.score,
-            "truth": labels[int(split.labels[place])] if labels else split.labels[place],
-        }
-        for place, answer in zip(places, answers, strict=True)
-    ]
+    return [context.task.example(split, labels, place, answer) for place, answer in zip(places, answers, strict=True)]
 
 
 def _now() -> str:

@@ -16,9 +16,8 @@ from pipeline.stages.export import GRAPH, input_spec
 from pipeline.stages.finetune import plan
 from pipeline.stages.unfolded import NAME, with_adapter
 from pipeline.train.fit import fit
-from pipeline.train.metrics import IMITATION
+from pipeline.train.imitation import Imitation, PieceRows
 from pipeline.train.plan import AGAIN
-from pipeline.train.rows import Rows
 from pipeline.train.scale import Scale, output_layer
 
 
@@ -32,7 +31,7 @@ def settle(context: Context, adapter: Adapter, kept: Mapping[str, Sequence[int]]
     """
     config, card = context.config, dict(adapter.card)
     card["settled"] = {"epochs": epochs, "directions": sum(len(places) for places in kept.values())}
-    loaded, svfit = with_adapter(context, adapter)
+    _, svfit = with_adapter(context, adapter)
     svfit.restrict(NAME, kept)
     if not epochs:
         return svfit.export(NAME, card)
@@ -47,12 +46,11 @@ def settle(context: Context, adapter: Adapter, kept: Mapping[str, Sequence[int]]
     if scale is not None and last is not None:
         scale.take_from(last)
 
-    def rows(split: Split) -> Rows:
-        answers = evaluation.answers(context.path("export") / GRAPH, split)
-        targets = answers.tolist() if answers.shape[1] > 1 else answers[:, 0].tolist()
-        if scale is not None:
-            targets = scale.apply(targets)
-        return Rows(loaded.tokenizer, split.texts, targets, card["max_length"])
+    def rows(split: Split) -> PieceRows:
+        found = evaluation.answers(context.path("export") / GRAPH, split)
+        if scale is None:
+            return PieceRows(found.pieces, found.flat)
+        return PieceRows(found.pieces, [(output - scale.mean) / scale.deviation for output in found.flat])
 
     fast = plan(context, "loss")
     slower = dataclasses.replace(
@@ -70,10 +68,9 @@ def settle(context: Context, adapter: Adapter, kept: Mapping[str, Sequence[int]]
     try:
         fit(
             svfit,
-            loaded.tokenizer,
+            Imitation(evaluation.encoder, evaluation.output.name),
             rows(context.dataset.train),
             rows(context.dataset.validation),
-            task=IMITATION,
             plan=slower,
             folder=folder,
             console=context.console,

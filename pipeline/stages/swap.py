@@ -26,7 +26,6 @@ from export.swap.lift import lift, same_directions
 from export.swap.moved import direction_energy
 from export.swap.price import price
 from export.swap.shapes import PROBES, Feeds
-from pipeline.model.load import load_merged
 from pipeline.stages.context import Context, read_result
 from pipeline.stages.evaluate import Evaluation, scalars
 from pipeline.stages.export import GRAPH, input_spec
@@ -34,7 +33,7 @@ from pipeline.stages.others import other_run
 from pipeline.stages.settle import settle
 from pipeline.stages.swap_checks import check_swap
 from pipeline.stages.unfolded import NAME, with_adapter
-from pipeline.train.rows import Collator, Rows
+from pipeline.train.learning import inputs_of
 from serve.adapters.native import write_native
 from serve.adapters.versions import checked_name
 from serve.errors import GateError, InputError, UsageError
@@ -96,7 +95,7 @@ def swap(context: Context, folder: Path) -> dict[str, Any]:
         inputs,
         BaseSpec(**context.base),
         first.adapter.basis.id,
-        context.path("merged") / "tokenizer.json",
+        context.path("merged"),
     )
     loaded = {task.name: draft.load(folder / ADAPTERS / task.name, task.name) for task in tasks}
     for task in tasks:
@@ -220,25 +219,24 @@ def _base_graph(task: Task) -> tuple[onnx.ModelProto, dict[str, int | None], lis
     plain: Any = svfit.merged()
     with tempfile.TemporaryDirectory() as temporary:  # read as stage `export` reads it, so that the graphs are alike
         plain.save_pretrained(temporary)
-        model: Any = load_merged(Path(temporary))
-    sample = run.dataset.validation
-    rows = Rows(loaded.tokenizer, sample.texts[:2], sample.labels[:2], adapter.card["max_length"])
-    encoded = Collator(loaded.tokenizer, adapter.card["task"])([rows[index] for index in range(len(rows))])
-    encoded.pop("labels")
+        loaded.reader.save_pretrained(temporary)
+        read = run.task.merged(Path(temporary))
+    rows = run.task.rows(read, run.dataset.validation.first(2), adapter.card["max_length"])
+    encoded = inputs_of(run.task.learning(read), rows, range(len(rows)))
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / GRAPH
-        info = export_onnx(model, encoded, path, {"svfit.base": adapter.card["base"]["name"]})
+        info = export_onnx(read.model, encoded, path, {"svfit.base": adapter.card["base"]["name"]})
         graph = onnx.load(str(path))
     batches = random_batches(
         info.inputs,
-        vocabulary=int(model.config.vocab_size),
+        vocabulary=int(read.model.config.vocab_size),
         pad_id=task.inputs.pad_id,
         max_length=adapter.card["max_length"],
         padding_side=task.inputs.padding_side,
         pad_type_id=task.inputs.pad_type_id,
         shapes=PROBES,
     )
-    return graph, class_axes(model, adapter.modules), [batch.feeds for batch in batches if batch.padded]
+    return graph, class_axes(read.model, adapter.modules), [batch.feeds for batch in batches if batch.padded]
 
 
 def _settled(task: Task, kept: Mapping[str, Sequence[int]], epochs: int) -> Adapter:

@@ -10,14 +10,15 @@ import numpy as np
 import torch
 
 from export.adapter import Adapter
-from export.parity import ParityRow, check_parity, gate_parity, random_batches, summary
+from export.parity import ParityRow, check_parity, gate_parity, summary
 from export.swap.draft import Draft
 from pipeline.stages.context import Context
-from pipeline.stages.evaluate import as_rows
 from pipeline.stages.unfolded import with_adapter
 from serve.adapters.adapter import LoadedAdapter
 from serve.errors import GateError
-from serve.tokenize import Tokens
+from serve.pieces import Piece
+from serve.tasks import task_of
+from serve.tasks.task import Asked
 
 MIXED = 16
 
@@ -38,16 +39,8 @@ def check_swap(
         none = replace(fed, sigma=np.zeros_like(fed.sigma))
         for values, one in ((adapter, fed), (_without(adapter), none)):
             model, _ = with_adapter(run, values)
-            batches = random_batches(
-                draft.manifest.input.names,
-                vocabulary=int(model.model.config.vocab_size),
-                pad_id=draft.manifest.input.pad_id,
-                max_length=adapter.card["max_length"],
-                padding_side=draft.manifest.input.padding_side,
-                pad_type_id=draft.manifest.input.pad_type_id,
-                type_vocabulary=int(getattr(model.model.config, "type_vocab_size", 1) or 1),
-                seed=run.config.train.seed,
-            )
+            seed = run.config.train.seed
+            batches = run.task.batches(draft.manifest.input, model, adapter.card["max_length"], seed)
             session = _Fed(draft, one, name)
             rows += check_parity(model.model, session, batches, limit * adapter.card["unit"])
     gate_parity(rows)
@@ -65,13 +58,15 @@ def _mixed(
     limit: float,
 ) -> float:
     """Rows of every task, taking turns with two adapters each (the own one, and none), against each row alone."""
-    encoded: list[tuple[Tokens, LoadedAdapter]] = []
+    encoded: list[tuple[Piece, LoadedAdapter]] = []
     for name, (run, _) in tasks.items():
         none = replace(loaded[name], sigma=np.zeros_like(loaded[name].sigma))
-        for place, row in enumerate(as_rows(run.dataset.validation)[:MIXED]):
-            encoded.append((draft.tokenizer.encode(row), none if place % 4 == 3 else loaded[name]))
-    together = draft.engine.run([tokens for tokens, _ in encoded], [one for _, one in encoded])
-    alone = [draft.engine.run([tokens], [one])[0] for tokens, one in encoded]
+        asked = Asked(draft.manifest.input.text, None, name)
+        for place, row in enumerate(run.task.served(run.dataset.validation.first(MIXED))):
+            for piece in task_of(run.task.name).prepare(draft.encoder, row, asked).pieces:
+                encoded.append((piece, none if place % 4 == 3 else loaded[name]))
+    together = draft.engine.run([piece for piece, _ in encoded], [one for _, one in encoded])
+    alone = [draft.engine.run([piece], [one])[0] for piece, one in encoded]
     worst = max(float(np.abs(mixed - single).max()) for mixed, single in zip(together, alone, strict=True))
     if not worst <= limit:
         raise GateError(f"swap: a row in mixed company differs by {worst:.3g} from the row alone; allowed {limit:.3g}")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from export.adapter import Adapter
 from export.store import FactorStore
-from pipeline.model.load import Loaded, load
+from pipeline.model.load import Loaded
 from pipeline.stages.context import Context
 from pipeline.stages.onto import read_onto
 from pipeline.svf import SVFit, wrap
+from pipeline.tasks import task_of
 from serve.errors import InputError
 
 NAME = "default"
@@ -24,7 +25,9 @@ def with_adapter(context: Context, adapter: Adapter) -> tuple[Loaded, SVFit]:
             f"{context.path('adapter')}: trained on {card['base']['name']}, whose weights have changed since"
         )
     onto = read_onto(context)
-    loaded = load(context.source, card["labels"], pooling=card["pooling"], dropout=card["dropout"])
+    loaded = task_of(card["task"]).load(
+        context.source, card["labels"], pooling=card["pooling"], dropout=card["dropout"]
+    )
     svfit = wrap(
         loaded.model,
         whole=card["whole_modules"],

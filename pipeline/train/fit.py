@@ -6,7 +6,6 @@ import resource
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
-from transformers import PreTrainedTokenizerBase, TrainingArguments, set_seed
+from transformers import TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback
 
 from pipeline.train.device import device_of
-from pipeline.train.metrics import HIGHER_IS_BETTER, score
+from pipeline.train.learning import Learning, TrainRows
+from pipeline.train.metrics import HIGHER_IS_BETTER
 from pipeline.train.patience import Patience
 from pipeline.train.plan import Plan
-from pipeline.train.rows import Collator, Rows
 from pipeline.train.trainer import LOWER, AdapterTrainer
 from pipeline.train.tuned import Tuned
 from pipeline.train.watch import Watch
@@ -37,19 +36,19 @@ class Fit:
     record: dict[str, Any]
     trainer: AdapterTrainer
 
-    def logits(self, rows: Rows) -> NDArray[np.float32]:
+    def logits(self, rows: TrainRows) -> NDArray[np.float32]:
         """`(rows, outputs)` of the trained model, in evaluation mode."""
-        found = self.trainer.predict(rows).predictions
+        every: Any = rows
+        found = self.trainer.predict(every).predictions
         return np.asarray(found, dtype=np.float32)
 
 
 def fit(
     tuned: Tuned,
-    tokenizer: PreTrainedTokenizerBase,
-    train: Rows,
-    validation: Rows,
+    learning: Learning,
+    train: TrainRows,
+    validation: TrainRows,
     *,
-    task: str,
     plan: Plan,
     folder: Path,
     console: Console,
@@ -58,15 +57,13 @@ def fit(
     """Train on `train`, keep the epoch that is best on `validation` (with `plan.max_steps`, the last step).
 
     With `plan.checkpoint`, a checkpoint of the trained parameters is written to `folder` after each epoch, and a
-    broken training goes on from the last one to the same result. `measure` gives the metrics of logits against labels,
-    where they aren't the task's own. Raises `UsageError` for a device or precision that
-    isn't here, `InputError` where the loss stops being a number.
+    broken training goes on from the last one to the same result. `measure` gives the metrics of outputs against labels,
+    where they aren't those of what is learned. Raises `UsageError` for a device or precision that isn't here,
+    `InputError` where the loss stops being a number.
     """
     set_seed(plan.seed)
     watch = Watch(console)
-    trainer = make_trainer(
-        tuned, tokenizer, plan, folder, task=task, train=train, validation=validation, measure=measure
-    )
+    trainer = make_trainer(tuned, learning, plan, folder, train=train, validation=validation, measure=measure)
     trainer.add_callback(watch)
     if plan.early_stopping and not plan.max_steps:
         trainer.add_callback(Patience(plan.early_stopping, plan.metric))
@@ -85,32 +82,32 @@ def fit(
 
 def make_trainer(
     tuned: Tuned,
-    tokenizer: PreTrainedTokenizerBase,
+    learning: Learning,
     plan: Plan,
     folder: Path,
     *,
-    task: str,
-    train: Rows,
-    validation: Rows,
+    train: TrainRows,
+    validation: TrainRows,
     measure: Measure | None = None,
 ) -> AdapterTrainer:
     """The trainer of a plan, which also predicts. Raises `UsageError` for a device or precision that isn't here."""
-    scored = measure or partial(score, task)
+    scored = measure or learning.score
     trainer = AdapterTrainer(
         tuned,
+        learning,
         plan,
         class_weights(train, len(_labels(tuned))) if plan.class_weights else None,
-        args=_arguments(plan, folder, len(train)),
+        args=_arguments(plan, folder, len(train), learning.by_length),
         train_dataset=train,
         eval_dataset=validation,
-        data_collator=Collator(tokenizer, task),
+        data_collator=learning.collate,
         compute_metrics=lambda found: scored(found.predictions, found.label_ids),
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
 
 
-def class_weights(rows: Rows, classes: int) -> torch.Tensor:
+def class_weights(rows: TrainRows, classes: int) -> torch.Tensor:
     """`rows / (classes · rows of the class)` for each class, float32 `(classes,)`; an absent class weighs 1."""
     counts = torch.bincount(torch.tensor(rows.labels, dtype=torch.int64), minlength=classes)
     weights = len(rows) / (classes * counts.clamp(min=1).float())
@@ -121,7 +118,7 @@ def _labels(tuned: Tuned) -> range:
     return range(int(getattr(tuned.model.config, "num_labels", 1)))
 
 
-def _arguments(plan: Plan, folder: Path, rows: int) -> TrainingArguments:
+def _arguments(plan: Plan, folder: Path, rows: int, by_length: bool) -> TrainingArguments:
     steps_an_epoch = max(1, rows // (plan.batch_size * plan.gradient_accumulation))
     strategy = "epoch" if not plan.max_steps else "no"
     bf16, fp16, use_cpu = _precision(plan)
@@ -135,7 +132,7 @@ def _arguments(plan: Plan, folder: Path, rows: int) -> TrainingArguments:
         warmup_steps=plan.warmup,
         lr_scheduler_type={"constant": "constant_with_warmup"}.get(plan.schedule, plan.schedule),
         max_grad_norm=plan.max_grad_norm,
-        train_sampling_strategy="group_by_length",
+        train_sampling_strategy="group_by_length" if by_length else "random",
         eval_strategy=strategy,
         save_strategy=strategy if plan.checkpoint else "no",
         save_total_limit=1,

@@ -20,17 +20,13 @@ HIGHER_IS_BETTER = {
     "loss": False,
 }
 
-
-IMITATION = "imitation"
-"""The task of giving another model's logits: targets are `(rows, outputs)`, and the loss says all."""
+Targets = Sequence[float] | NDArray[Any]
 TOKENS = "token-classification"
 """A class for each token; its metric is handed to the training."""
 
 
-def score(task: str, logits: NDArray[np.float32], targets: Sequence[float]) -> dict[str, float]:
+def score(task: str, logits: NDArray[np.float32], targets: Targets) -> dict[str, float]:
     """The scalar metrics of `logits (rows, outputs)` against `targets (rows,)` (class indices, or numbers)."""
-    if task == IMITATION:
-        return {}
     if task == "text-regression":
         return _score_numbers(logits[:, 0].astype(np.float64), np.asarray(targets, dtype=np.float64))
     truth, guess = np.asarray(targets, dtype=np.int64), logits.argmax(-1)
@@ -42,7 +38,7 @@ def score(task: str, logits: NDArray[np.float32], targets: Sequence[float]) -> d
     }
 
 
-def detail(task: str, labels: Sequence[str], logits: NDArray[np.float32], targets: Sequence[float]) -> dict[str, Any]:
+def detail(task: str, labels: Sequence[str], logits: NDArray[np.float32], targets: Targets) -> dict[str, Any]:
     """`score`, and for classes also per-class precision, recall, F1 and support, and the confusion counts
     (`confusion[true][predicted]`)."""
     found: dict[str, Any] = dict(score(task, logits, targets))
@@ -57,13 +53,6 @@ def detail(task: str, labels: Sequence[str], logits: NDArray[np.float32], target
     ]
     found["confusion"] = confusion_matrix(truth, guess, labels=every).tolist()
     return found
-
-
-def headline(task: str, chosen: str = "auto") -> str:
-    """The metric that decides which epoch is best and what a gate measures."""
-    if chosen != "auto":
-        return chosen
-    return "pearson" if task == "text-regression" else "accuracy"
 
 
 def _score_numbers(guess: NDArray[np.float64], truth: NDArray[np.float64]) -> dict[str, float]:

@@ -8,35 +8,32 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from transformers import PreTrainedTokenizerBase
 
-from pipeline.train.metrics import TOKENS
-from pipeline.train.rows import IGNORED, Collator, Rows
+from pipeline.train.learning import Learning, TrainRows, inputs_of
+from pipeline.train.rows import IGNORED
 
 BATCH = 32
 
 
-def logits(model: nn.Module, tokenizer: PreTrainedTokenizerBase, task: str, rows: Rows) -> NDArray[np.float32]:
-    """`(rows, outputs)` of at least one row, in the rows' order; for a class a token `(rows, longest row, outputs)`,
-    with `IGNORED` beyond a batch's longest row, as transformers has it.
+def outputs(model: nn.Module, learning: Learning, rows: TrainRows) -> NDArray[np.float32]:
+    """`(rows, width)` of at least one row, in the rows' order; where each token has an output `(rows, longest row,
+    width)`, with `IGNORED` beyond a batch's longest row, as transformers has it.
 
     On the device that the model is on, in evaluation mode, and back to the mode it was in.
     """
-    collate, training = Collator(tokenizer, task), model.training
-    device = next(model.parameters()).device
-    order = sorted(range(len(rows)), key=lambda row: len(rows.encoded[row]["input_ids"]))
+    training, device = model.training, next(model.parameters()).device
+    order = sorted(range(len(rows)), key=rows.length)
     parts: list[NDArray[np.float32]] = []
     model.eval()
     try:
         with torch.no_grad():
             for start in range(0, len(order), BATCH):
-                batch = collate([rows[row] for row in order[start : start + BATCH]])
-                batch.pop("labels")
+                batch = inputs_of(learning, rows, order[start : start + BATCH])
                 answer: Any = model(**{key: value.to(device) for key, value in batch.items()})
-                parts.append(answer.logits.float().cpu().numpy())
+                parts.append(getattr(answer, learning.output).float().cpu().numpy())
     finally:
         model.train(training)
-    if task == TOKENS:
+    if parts[0].ndim == 3:
         longest = parts[-1].shape[1]
         parts = [
             np.pad(part, ((0, 0), (0, longest - part.shape[1]), (0, 0)), constant_values=IGNORED) for part in parts
@@ -46,7 +43,7 @@ def logits(model: nn.Module, tokenizer: PreTrainedTokenizerBase, task: str, rows
     return found
 
 
-def labels(tokenizer: PreTrainedTokenizerBase, task: str, rows: Rows) -> NDArray[Any]:
-    """What `logits` is measured against: `(rows,)`; `(rows, longest row)`, padded alike, for a class a token."""
-    every: NDArray[Any] = Collator(tokenizer, task)([rows[row] for row in range(len(rows))])["labels"].numpy()
+def labels(learning: Learning, rows: TrainRows) -> NDArray[Any]:
+    """What `outputs` is measured against: `(rows, ...)`, padded alike."""
+    every: NDArray[Any] = learning.collate([rows[row] for row in range(len(rows))])["labels"].numpy()
     return every

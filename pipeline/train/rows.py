@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from pipeline.train.metrics import IMITATION, TOKENS
+from pipeline.train.metrics import TOKENS
 
 IGNORED = -100
 """The label of a token that has none: special tokens, the later pieces of a word, padding."""
@@ -46,15 +46,18 @@ class Rows(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         return {**self.encoded[index], "labels": self.labels[index]}
 
+    def length(self, index: int) -> int:
+        """Tokens of a row."""
+        return len(self.encoded[index]["input_ids"])
+
 
 class Collator:
-    """Pads a batch to its longest row; labels become int64 classes (one a row, or one a token), or float32 numbers (or
-    logits, a row each)."""
+    """Pads a batch to its longest row; labels become int64 classes (one a row, or one a token), or float32 numbers."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, task: str) -> None:
         self.tokenizer = tokenizer
         self.tokens = task == TOKENS
-        self.dtype = torch.float32 if task in ("text-regression", IMITATION) else torch.int64
+        self.dtype = torch.float32 if task == "text-regression" else torch.int64
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         inputs = [{key: value for key, value in row.items() if key != "labels"} for row in rows]

@@ -11,8 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.utils.data import Sampler, SequentialSampler
 from transformers import Trainer, TrainerCallback
+from transformers.trainer_pt_utils import LengthGroupedSampler
 
-from pipeline.train.loss import losses
+from pipeline.train.learning import Learning
 from pipeline.train.plan import Plan
 from pipeline.train.tuned import Tuned, put, trained
 from serve.errors import InputError
@@ -25,8 +26,11 @@ LOWER = "; try a lower train.learning_rate"
 class AdapterTrainer(Trainer):
     """A `Trainer` whose checkpoints hold the trained parameters only, and whose groups have rates of their own."""
 
-    def __init__(self, tuned: Tuned, plan: Plan, weights: torch.Tensor | None, **arguments: Any) -> None:
+    def __init__(
+        self, tuned: Tuned, learning: Learning, plan: Plan, weights: torch.Tensor | None, **arguments: Any
+    ) -> None:
         self.tuned = tuned
+        self.learning = learning
         self.plan = plan
         self.class_weights = weights
         self.best: dict[str, torch.Tensor] | None = None
@@ -36,12 +40,12 @@ class AdapterTrainer(Trainer):
         self.add_callback(_Clock(self))
 
     def loss(self, outputs: Any, labels: torch.Tensor, num_items_in_batch: int | None = None) -> torch.Tensor:
-        """Cross entropy for classes, mean squared error for numbers, averaged over the optimizer step's rows; for a
-        class a token, over the batch's labelled tokens."""
+        """That of what is learned, averaged over the optimizer step's rows; where each token has a loss, over the
+        batch's labelled tokens."""
         weight = None if self.class_weights is None else self.class_weights.to(labels.device)
         smoothing = self.plan.label_smoothing if self.tuned.model.training else 0.0
-        found = losses(outputs.logits, labels, weight=weight, smoothing=smoothing)
-        if labels.dim() == 2 and not labels.dtype.is_floating_point:
+        found = self.learning.losses(outputs, labels, weight=weight, smoothing=smoothing)
+        if len(found) != len(labels):
             return found.mean()
         return found.sum() / (len(labels) if num_items_in_batch is None else num_items_in_batch)
 
@@ -107,6 +111,15 @@ class AdapterTrainer(Trainer):
         if better and not self.plan.checkpoint:
             self.best = self.trained()
         return better
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int] | None:
+        """Rows by their length, where that matters. transformers would look for the length of `input_ids`."""
+        if not self.learning.by_length:
+            return super()._get_train_sampler(train_dataset)
+        rows: Any = self.train_dataset if train_dataset is None else train_dataset
+        lengths = [rows.length(place) for place in range(len(rows))]
+        size = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        return LengthGroupedSampler(size, lengths=lengths)
 
     def _get_eval_sampler(self, eval_dataset: Any) -> Sampler[int] | None:
         """Rows in their order. transformers would group them by length here too, and predictions with them."""

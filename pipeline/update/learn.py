@@ -15,8 +15,9 @@ from pipeline.stages.finetune import plan
 from pipeline.stages.onto import Onto, read_onto
 from pipeline.stages.unfolded import NAME, with_adapter
 from pipeline.svf import SVFit
+from pipeline.tasks.words import headline
 from pipeline.train.fit import Fit, fit
-from pipeline.train.metrics import headline
+from pipeline.train.learning import ForTexts
 from pipeline.train.plan import AGAIN, Plan
 from pipeline.train.rows import Rows
 from pipeline.train.scale import Scale, output_layer
@@ -95,10 +96,9 @@ def learn(parent: Parent, now: Opened, rows: UpdateRows, how: Plan) -> tuple[Fit
     with tempfile.TemporaryDirectory(prefix="svfit-update-") as folder:
         found = fit(
             now.svfit,
-            now.loaded.tokenizer,
+            ForTexts(now.loaded.tokenizer, parent.task),
             tokenized(rows.train),
             tokenized(rows.held_out),
-            task=parent.task,
             plan=how,
             folder=Path(folder),
             console=parent.context.console,

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipeline.data import Split
+from pipeline.train.learning import ForTexts
 from pipeline.train.metrics import HIGHER_IS_BETTER, score
-from pipeline.train.predict import logits
+from pipeline.train.predict import outputs
 from pipeline.train.rows import Rows
 
 WARN = 1.0
@@ -31,7 +32,7 @@ class Meter:
     def logits(self, split: Split, known: Sequence[int] | None = None) -> NDArray[np.float32]:
         """`(rows, outputs)` in the rows' order, in evaluation mode; only outputs in `known` (None: all) can win."""
         rows = Rows(self.tokenizer, split.texts, split.labels, self.max_length)
-        found = logits(self.model, self.tokenizer, self.task, rows)
+        found = outputs(self.model, ForTexts(self.tokenizer, self.task), rows)
         if known is not None:
             unknown = [output for output in range(found.shape[1]) if output not in set(known)]
             found[:, unknown] = -np.inf

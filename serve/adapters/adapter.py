@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from serve.errors import InputError
-from serve.manifest import TASKS, Manifest, Task
+from serve.manifest import Manifest
 from serve.record import Record
 from serve.swap import CLASSES, HeadSpec, SwapSpec
+from serve.tasks import TASKS, TaskName, task_of
 from serve.tensors import MAX_HEADER_BYTES, Tensors, read_bounded, read_tensors
 
 FORMAT, FORMAT_VERSION = "svfit-adapter", 1
@@ -39,7 +40,7 @@ class LoadedAdapter:
     directions that this bundle's graph doesn't carry. `nbytes` is what it all takes in memory.
     """
 
-    task: Task
+    task: TaskName
     labels: tuple[str, ...]
     sigma: npt.NDArray[np.float32] = field(repr=False)
     head: str
@@ -157,16 +158,14 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is no JSON")
 
 
-def _task(card: dict[str, Any], where: str) -> tuple[Task, tuple[str, ...]]:
+def _task(card: dict[str, Any], where: str) -> tuple[TaskName, tuple[str, ...]]:
     record = Record(card, where)
-    task = cast(Task, record.choice("task", TASKS))
-    if task == "text-regression":
-        if card.get("labels"):
-            raise InputError(f"{where}.labels: regression has none")
-        return task, ()
-    labels = record.strings("labels")
-    if not 2 <= len(labels) <= MAX_LABELS:
-        raise InputError(f"{where}.labels: {len(labels)} labels; classification has 2 to {MAX_LABELS}")
+    task = cast(TaskName, record.choice("task", TASKS))
+    labels = record.strings("labels") if card.get("labels") else ()
+    if problem := task_of(task).labels_problem(len(labels)):
+        raise InputError(f"{where}.labels: {problem}")
+    if len(labels) > MAX_LABELS:
+        raise InputError(f"{where}.labels: {len(labels)} labels; there may be {MAX_LABELS}")
     return task, labels
 
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from serve.batching.queueing import Waiting
-from serve.batching.submission import Logits, Submission
-from serve.tokenize import Tokens
+from serve.batching.submission import Submission
+from serve.pieces import Output, Piece
 
 RATE_SECONDS = 10.0  # the measured rate forgets over this many seconds of running
 
@@ -21,7 +21,7 @@ _LOG = logging.getLogger(__name__)
 class Runner(Protocol):
     """What the workers call, several at a time: one batch, an answer for each row, in order."""
 
-    def run(self, tokens: Sequence[Tokens], pins: Sequence[Any], /) -> list[Logits]: ...
+    def run(self, pieces: Sequence[Piece], pins: Sequence[Any], /) -> list[Output]: ...
 
 
 class BatchHook(Protocol):
@@ -33,9 +33,9 @@ class BatchHook(Protocol):
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Row(Waiting):
-    """A waiting row, int64 (3, length), with the adapter it is for, and its place in its request."""
+    """A waiting piece with the adapter it is for, and its place in its request."""
 
-    tokens: Tokens
+    piece: Piece
     pin: Any
     owner: Submission
     place: int
@@ -77,16 +77,16 @@ class Execution:
         with self._lock:
             for owner, own in groups.items():
                 owner.begin(len(own), began)
-        answers: list[Logits] = []
+        answers: list[Output] = []
         failure: BaseException | None = None
         try:
-            answers = self._runner.run([row.tokens for row in rows], [row.pin for row in rows])
+            answers = self._runner.run([row.piece for row in rows], [row.pin for row in rows])
             if len(answers) != len(rows):
                 raise RuntimeError(f"the runner gave {len(answers)} answers for {len(rows)} rows")
         except BaseException as error:  # also a panic in Rust: a worker outlives whatever a batch raises
             answers, failure = [], error
         ended = self._clock()
-        given: dict[Submission, dict[int, Logits]] = {owner: {} for owner in groups}
+        given: dict[Submission, dict[int, Output]] = {owner: {} for owner in groups}
         for row, answer in zip(rows, answers, strict=failure is None):
             given[row.owner][row.place] = answer
         with self._lock:

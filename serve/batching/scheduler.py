@@ -14,7 +14,7 @@ from serve.batching.execution import BatchHook, Execution, Row, Runner
 from serve.batching.queueing import BatchLimits, RowQueue
 from serve.batching.submission import Submission
 from serve.errors import BusyError, ClosingError, DeadlineError, TooLarge, UsageError
-from serve.tokenize import Tokens
+from serve.pieces import Piece, length
 
 FIRST_RETRY = 1.0  # seconds, told while nothing has been measured
 
@@ -78,15 +78,15 @@ class Scheduler:
         """Rows a second that all workers get done together while they are busy; 0.0 before the first batch."""
         return self._execution.rate * len(self._threads)
 
-    def submit(self, items: Sequence[tuple[Tokens, Any]], deadline: float | None = None) -> Submission:
-        """Queue a request's rows, each int64 (3, tokens) with its pin; `deadline` is a time on the clock.
+    def submit(self, items: Sequence[tuple[Piece, Any]], deadline: float | None = None) -> Submission:
+        """Queue a request's rows, each a piece with its pin; `deadline` is a time on the clock.
 
         The future fails with DeadlineError where the deadline comes before the last row has started (told when a
         worker or a request next looks at the queue), with ClosingError after `close`, and with what `run` raised.
         Raises BusyError for a full queue, TooLarge for what never fits, ClosingError while closing.
         """
         limits = self._queue.limits
-        longest = max((tokens.shape[1] for tokens, _ in items), default=0)
+        longest = max((length(piece) for piece, _ in items), default=0)
         if longest > limits.max_tokens:
             raise TooLarge(f"a row has {longest} tokens; a batch may have {limits.max_tokens}; try a shorter text")
         if len(items) > self._queue_rows:
@@ -141,12 +141,10 @@ class Scheduler:
             owner.settle(ClosingError("the server stopped before it was this request's turn; try another one"))
         return self.drain(timeout)
 
-    def _enqueue(
-        self, submission: Submission, items: Sequence[tuple[Tokens, Any]], now: float, deadline: float
-    ) -> None:
+    def _enqueue(self, submission: Submission, items: Sequence[tuple[Piece, Any]], now: float, deadline: float) -> None:
         rows = [
-            Row(tokens.shape[1], now, deadline, tokens=tokens, pin=pin, owner=submission, place=place)
-            for place, (tokens, pin) in enumerate(items)
+            Row(length(piece), now, deadline, piece=piece, pin=pin, owner=submission, place=place)
+            for place, (piece, pin) in enumerate(items)
         ]
         for row in rows:
             self._queue.add(row)

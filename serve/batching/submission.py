@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import Future, InvalidStateError
-from typing import TypeAlias
 
-import numpy as np
-import numpy.typing as npt
-
-Logits: TypeAlias = npt.NDArray[np.float32]
-"""One row's raw output, (classes,)."""
+from serve.pieces import Output
 
 
 class Submission:
-    """`future` gives float32 (classes,) for each row, in order, or the request's error.
+    """`future` gives an output for each row, in order, or the request's error.
 
     Final once the future is done: `compute_seconds`, in which at least one of its rows was in a run;
     `queue_seconds`, the rest of its time; `batches`, the runs it had rows in.
@@ -22,12 +17,12 @@ class Submission:
 
     def __init__(self, rows: int, submitted: float) -> None:
         self.rows = rows
-        self.future: Future[list[Logits]] = Future()
+        self.future: Future[list[Output]] = Future()
         self.queue_seconds = 0.0
         self.compute_seconds = 0.0
         self.batches = 0
         self._submitted = submitted
-        self._answers: dict[int, Logits] = {}
+        self._answers: dict[int, Output] = {}
         self._running = 0  # rows in a run ...
         self._since = 0.0  # ... and since when there are any
         self._final = False
@@ -46,7 +41,7 @@ class Submission:
         self._running += rows
         self.batches += not self._final
 
-    def end(self, rows: int, answers: dict[int, Logits], now: float) -> bool:
+    def end(self, rows: int, answers: dict[int, Output], now: float) -> bool:
         """That batch is over: keep its answers by place. True where they were the last, and the times are final."""
         if self._final:
             return False
@@ -78,6 +73,6 @@ class Submission:
             return
 
 
-async def await_submission(submission: Submission) -> list[Logits]:
+async def await_submission(submission: Submission) -> list[Output]:
     """The answers, in asyncio. A task that is cancelled here cancels the submission, which frees its places."""
     return await asyncio.wrap_future(submission.future)

@@ -15,6 +15,7 @@ from serve.http.errors import RESPONSES
 from serve.http.exchange import Exchange
 from serve.http.limits import timeout_seconds
 from serve.service import FEW_ROWS, Service
+from serve.tasks import task_of
 
 Pair = tuple[str, str]
 LARGE = 2**17  # bytes of a body that is parsed in a thread, so that it holds nobody up
@@ -115,10 +116,4 @@ def read(body: bytes) -> PredictRequest:
 
 def result(answer: Answer, asked: PredictRequest) -> dict[str, Any]:
     """An answer as a Result in JSON, without what doesn't apply."""
-    if answer.probabilities is None:
-        return {"adapter": answer.adapter, "value": answer.value}
-    told: dict[str, Any] = {"adapter": answer.adapter, "label": answer.label, "score": answer.score}
-    if asked.probabilities:
-        likeliest = sorted(answer.probabilities.items(), key=lambda item: -item[1])
-        told["probabilities"] = dict(likeliest[: asked.top])
-    return told
+    return {"adapter": answer.adapter, **task_of(answer.task).told(answer, asked.top, asked.probabilities)}

@@ -17,8 +17,8 @@ from serve.answers import Answer
 from serve.errors import InputError
 from serve.oip.models import BUNDLE_VERSION, OUTPUTS, is_bundle, reference
 from serve.oip.tensors import OutputTensor, TextTensor
+from serve.pieces import Row
 from serve.service import Service
-from serve.tokenize import Row
 
 PARAMETERS = ("adapter", "timeout")
 ON_REQUEST = ("labels",)

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from serve.bundle import Bundle
+from serve.encoder import open_encoder
 from serve.engine import open_default
 from serve.errors import SvfitError
 from serve.machine import give_back_memory
-from serve.samples import read_samples, sample_outputs
+from serve.samples import prepared_rows, read_samples, sample_outputs
 from serve.settings import Settings
-from serve.tokenize import TextTokenizer, Tokens
 from serve.tune.memory import peak, resident
 from serve.tune.waiting import Waiting
 from serve.verify import compare
@@ -36,19 +36,20 @@ def main(task: dict[str, Any]) -> dict[str, Any]:
     `task` has `bundle`, `variant`, `settings`, `seconds` to time, `batch` rows, and whether to weigh the `server` too.
     """
     bundle = Bundle.open(Path(task["bundle"]), check=False)  # the parent has checked it
-    samples, tokenizer = read_samples(bundle), TextTokenizer(bundle)
+    samples, encoder = read_samples(bundle), open_encoder(bundle)
     variant = bundle.manifest.variant(task["variant"])
-    session, max_length = open_default(bundle, tokenizer, variant.name, Settings(**task["settings"]))
+    session, max_length = open_default(bundle, encoder, variant.name, Settings(**task["settings"]))
     give_back_memory()
     loaded = resident()
-    check = compare(bundle.manifest, variant, samples, sample_outputs(session, tokenizer, samples.rows, max_length))
+    ready = prepared_rows(bundle.manifest, encoder, samples.rows, max_length)
+    check = compare(bundle.manifest, variant, samples, sample_outputs(session, encoder, ready))
     told: dict[str, Any] = {"passed": check.passed, "max_abs": check.max_abs, "tolerance": check.tolerance}
     if not check.passed:
         return told
 
     def answer(rows: Sequence[Any]) -> None:
-        tokens: list[Tokens] = [tokenizer.encode(row, max_length) for row in rows]
-        session.run(tokenizer.pad(tokens))
+        ready = prepared_rows(bundle.manifest, encoder, rows, max_length)
+        session.run(encoder.pad([piece for row in ready for piece in row.pieces]))
 
     rows = cycle(samples.rows)
     batches = cycle([list(islice(rows, task["batch"])) for _ in samples.rows])

@@ -183,11 +183,11 @@ def test_every_kind_of_rank_is_taken(tmp_path: Path, rank: str) -> None:
 def test_a_metric_that_the_task_does_not_have_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path, MINIMAL + 'task = "regression"\n[train]\nmetric = "accuracy"\nclass_weights = true\n')
     assert [line.removeprefix(f"{path}: ") for line in problems(path)] == [
-        'train.metric: a regression has pearson, spearman, loss (got "accuracy")',
+        'train.metric: data.task = "regression" has pearson, spearman, loss (got "accuracy")',
         "train.class_weights: a regression has no classes to weigh (got true)",
     ]
     other = write(tmp_path, MINIMAL + 'task = "classification"\n[train]\nmetric = "pearson"\n')
-    assert "a classification has accuracy, macro_f1, matthews, loss" in problems(other)[0]
+    assert 'data.task = "classification" has accuracy, macro_f1, matthews, loss' in problems(other)[0]
 
 
 def test_relative_paths_start_from_the_files_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,9 +67,9 @@ class Desk:
         card = self.show(ref)
         tag = f"{card.name}@{card.version}"
         if not card.labels:
-            return Answer(None, 2.5, None, 2.5, tag)
+            return Answer("text-regression", score=2.5, value=2.5, adapter=tag)
         shares = dict(zip(card.labels, np.linspace(0.5, 0.25, len(card.labels)).tolist(), strict=True))
-        return Answer(card.labels[0], 0.5, shares, None, tag)
+        return Answer("text-classification", card.labels[0], 0.5, shares, adapter=tag)
 
     def show(self, ref: str) -> Any:
         name, _, version = ref.partition("@")

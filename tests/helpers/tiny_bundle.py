@@ -23,9 +23,10 @@ from serve.manifest import (
     OutputSpec,
     Variant,
 )
+from serve.pieces import Prepared, Row
 from serve.samples import sample_outputs
 from serve.session import GraphSession
-from serve.tokenize import Row, TextTokenizer
+from serve.tokenize import TextTokenizer
 
 WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "pump", "leaking", "fan", "noisy", "the", "is", "again", "line")
 LABELS = ("hvac", "plumbing", "other")
@@ -112,8 +113,11 @@ def make_bundle(folder: Path, shape: Shape | None = None) -> Path:
     (adapter / "adapter.safetensors").write_bytes(b"\x02\x00\x00\x00\x00\x00\x00\x00{}")
     rows = SAMPLES if shape.texts == 1 else PAIRS
     tokenizer = TextTokenizer.from_file(folder / "tokenizer.json", inputs)
+    ready = [Prepared((tokenizer.encode(row),)) for row in rows]
     outputs = {
-        name: sample_outputs(GraphSession(folder / file, inputs, output), tokenizer, rows).tolist()
+        name: [
+            found.tolist() for found in sample_outputs(GraphSession(folder / file, inputs, output), tokenizer, ready)
+        ]
         for name, file in files.items()
     }
     listed = [[row] if isinstance(row, str) else list(row) for row in rows]

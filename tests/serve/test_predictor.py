@@ -112,7 +112,7 @@ def test_a_swappable_bundle_answers_with_its_first_sealed_adapter(tmp_path: Path
     predictor = Predictor(path, variant=variant, threads=1)
     rows = ["the pump is leaking again", "fan", ""]
     wanted = [
-        expected_logits(predictor._tokenizer.encode(row)[0].tolist(), tiny_delta(2), tiny_head(2, 3)) for row in rows
+        expected_logits(predictor._encoder.encode(row)[0].tolist(), tiny_delta(2), tiny_head(2, 3)) for row in rows
     ]
     np.testing.assert_allclose(predictor.logits(rows), wanted, atol=1e-4)
     assert [answer.label for answer in predictor.predict(rows)] == [

@@ -37,7 +37,7 @@ def runtime(tmp_path: Path) -> Iterator[Runtime]:
 
 def expected(runtime: Runtime, text: str, seed: int, labels: tuple[str, ...] = LABELS) -> dict[str, float]:
     """Every label's probability by the adapter of a seed, in numpy."""
-    ids = runtime.encode(text, runtime.pin())[0].tolist()
+    ids = runtime.prepare(text, runtime.pin()).pieces[0][0].tolist()
     logits = expected_logits(ids, tiny_delta(seed), tiny_head(seed, len(labels)))
     return dict(zip(labels, softmax(logits.astype(np.float32)).tolist(), strict=True))
 
@@ -63,7 +63,7 @@ def test_one_text_is_one_row_and_no_rows_give_no_answers(runtime: Runtime) -> No
 def test_a_regression_beside_classifications_gives_its_value(runtime: Runtime, tmp_path: Path) -> None:
     runtime.add(make_adapter(tmp_path / "hours", 9, ()), "hours")
     text, other = runtime.predict(["fan noisy", "fan noisy"], ["hours", "alpha"])
-    ids = runtime.encode("fan noisy", runtime.pin("hours"))[0].tolist()
+    ids = runtime.prepare("fan noisy", runtime.pin("hours")).pieces[0][0].tolist()
     assert text.value == text.score == pytest.approx(expected_logits(ids, tiny_delta(9), tiny_head(9, 1))[0], abs=1e-4)
     assert (text.label, text.probabilities) == (None, None)
     assert other.value is None
@@ -81,8 +81,8 @@ def test_pairs_are_answered_where_the_adapter_takes_pairs(runtime: Runtime, tmp_
 def test_a_row_is_cut_to_its_own_adapter_s_length(runtime: Runtime, tmp_path: Path) -> None:
     runtime.add(make_adapter(tmp_path / "short", 4, max_length=4), "short")
     text = "pump leaking fan noisy the line"
-    assert runtime.encode(text, runtime.pin("short")).shape == (3, 4)
-    assert runtime.encode(text, runtime.pin("alpha")).shape == (3, 8)
+    assert runtime.prepare(text, runtime.pin("short")).pieces[0].shape == (3, 4)
+    assert runtime.prepare(text, runtime.pin("alpha")).pieces[0].shape == (3, 8)
 
 
 @pytest.mark.parametrize(
@@ -116,8 +116,9 @@ def test_an_adapter_whose_answer_is_no_number_is_named_and_its_neighbours_are_an
     with pytest.raises(InputError, match="adapter wild@1: its answer holds NaN or infinities"):
         runtime.predict(["the pump"], "wild")
     pins = [runtime.pin("wild"), runtime.pin("beta")]
-    _, row = runtime.run([runtime.encode("the pump", pin) for pin in pins], pins)
-    assert runtime.answer(row, pins[1]).probabilities == pytest.approx(expected(runtime, "the pump", 2), abs=1e-5)
+    _, row = runtime.run([runtime.prepare("the pump", pin).pieces[0] for pin in pins], pins)
+    (answer,) = runtime.answers([runtime.prepare("the pump", pins[1])], pins[1:2], [row])
+    assert answer.probabilities == pytest.approx(expected(runtime, "the pump", 2), abs=1e-5)
 
 
 def test_versions_come_go_and_are_pointed_at(runtime: Runtime, tmp_path: Path) -> None:
@@ -147,8 +148,9 @@ def test_a_request_ends_on_the_version_it_began_with(runtime: Runtime, tmp_path:
     pin = runtime.pin("site")
     runtime.add(make_adapter(tmp_path / "second", 6), "site")
     runtime.remove("site")
-    (logits,) = runtime.run([runtime.encode("fan", pin)], [pin])
-    answer = runtime.answer(logits, pin)
+    row = runtime.prepare("fan", pin)
+    (logits,) = runtime.run(row.pieces, [pin])
+    (answer,) = runtime.answers([row], [pin], [logits])
     assert answer.adapter == "site@1"
     assert answer.probabilities == pytest.approx(expected(runtime, "fan", 5), abs=1e-5)
     assert runtime.predict("fan", pin) == [answer]

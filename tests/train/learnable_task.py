@@ -13,6 +13,7 @@ from rich.console import Console
 from export.store import FactorStore
 from pipeline.svf import SVFit, wrap
 from pipeline.train.fit import Fit, fit
+from pipeline.train.learning import ForTexts
 from pipeline.train.plan import Plan
 from pipeline.train.rows import Rows
 
@@ -52,10 +53,9 @@ class Task:
         defaults = {"epochs": 3, "batch_size": 16, "device": "cpu", "learning_rate": 0.1, "head_learning_rate": 0.01}
         return fit(
             self.svfit,
-            self.tokenizer,
+            ForTexts(self.tokenizer, self.kind),
             self.rows(1, self.count),
             self.rows(2, 32),
-            task=self.kind,
             plan=Plan(**{**defaults, **changes}),
             folder=self.folder / folder,
             console=Console(quiet=True),

@@ -209,7 +209,7 @@ def test_the_best_epoch_is_kept(task: Task, monkeypatch: pytest.MonkeyPatch, che
 def test_training_stops_early_when_nothing_improves(
     task: Task, monkeypatch: pytest.MonkeyPatch, checkpoint: bool
 ) -> None:
-    monkeypatch.setattr("pipeline.train.fit.score", lambda *_: {"accuracy": 0.5})
+    monkeypatch.setattr("pipeline.train.learning.score", lambda *_: {"accuracy": 0.5})
     record = task(epochs=9, early_stopping=2, checkpoint=checkpoint).record
     assert [row["epoch"] for row in record["validation"]] == [1.0, 2.0, 3.0]
     assert record["best"]["epoch"] == 1.0
@@ -231,7 +231,7 @@ def improving_until(patch: pytest.MonkeyPatch, task: Task, epoch: int) -> None:
         original(self, *given, **named)
 
     patch.setattr(AdapterTrainer, "__init__", remember)
-    patch.setattr("pipeline.train.fit.score", made_up)
+    patch.setattr("pipeline.train.learning.score", made_up)
 
 
 @pytest.mark.parametrize("step", [13, 19])  # in the third epoch and in the fourth; epoch 2 is the best

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.train.metrics import HIGHER_IS_BETTER, detail, headline, score
+from pipeline.tasks.words import METRICS, headline
+from pipeline.train.metrics import HIGHER_IS_BETTER, detail, score
 
 
 def votes(*guesses: int, classes: int = 3) -> np.ndarray:

@@ -10,8 +10,9 @@ import pytest
 import torch
 from transformers import BertForTokenClassification
 
+from pipeline.train.learning import ForTexts
 from pipeline.train.metrics import TOKENS
-from pipeline.train.predict import BATCH, labels, logits
+from pipeline.train.predict import BATCH, labels, outputs
 from pipeline.train.rows import IGNORED, Rows
 
 LENGTHS = [1, 9, 4, 12, 2] * 14  # more than two batches
@@ -35,17 +36,17 @@ def test_rows_answer_in_their_order_and_the_mode_comes_back(tiny_model: Any, tok
     wanted = np.stack(alone(model, rows))
     for training in (True, False):
         model.train(training)
-        found = logits(model, tokenizer, "text-classification", rows)
+        found = outputs(model, ForTexts(tokenizer, "text-classification"), rows)
         np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
         assert (found.dtype, model.training) == (np.float32, training)
-    assert labels(tokenizer, "text-classification", rows).tolist() == rows.labels
+    assert labels(ForTexts(tokenizer, "text-classification"), rows).tolist() == rows.labels
 
 
 def test_the_mode_comes_back_from_a_model_that_fails(tiny_model: Any, tokenizer: Any, rows: Rows) -> None:
     model = tiny_model("bert").train()
     rows.encoded[0]["input_ids"][0] = 10**6
     with pytest.raises(IndexError):
-        logits(model, tokenizer, "text-classification", rows)
+        outputs(model, ForTexts(tokenizer, "text-classification"), rows)
     assert model.training
 
 
@@ -53,7 +54,8 @@ def test_a_class_a_token_is_padded_as_transformers_pads_it(tiny_model: Any, toke
     torch.manual_seed(0)
     model = BertForTokenClassification(tiny_model("bert").config)
     rows.labels = [[IGNORED, *[place % 3 for place in range(length)], IGNORED] for length in LENGTHS]
-    found, truth = logits(model, tokenizer, TOKENS, rows), labels(tokenizer, TOKENS, rows)
+    learning = ForTexts(tokenizer, TOKENS)
+    found, truth = outputs(model, learning, rows), labels(learning, rows)
     assert (found.shape, truth.shape) == ((len(rows), 14, 3), (len(rows), 14))
     for row, (wanted, length) in enumerate(zip(alone(model, rows), LENGTHS, strict=True)):
         np.testing.assert_allclose(found[row, : length + 2], wanted, rtol=1e-4, atol=1e-5)

@@ -18,9 +18,9 @@ from pipeline.cli.trust import trust_option
 if TYPE_CHECKING:
     from serve.adapters.listing import Pinned
     from serve.answers import Answer
+    from serve.pieces import Row
     from serve.profile import Where
     from serve.runtime import Runtime
-    from serve.tokenize import Row
 
 TABLE_ROWS = 50  # more rows than this go out as JSON lines unless a table is asked for
 CHUNK = 16  # batches read ahead, so that rows of like length can share one
@@ -153,11 +153,10 @@ def _answers(
 
 
 def _answer(number: int, row: Row, given: Answer, top: int | None) -> dict[str, Any]:
-    answer: dict[str, Any] = {"row": number, "text": row if isinstance(row, str) else list(row)}
-    if given.probabilities is None:
-        return {**answer, "value": given.value}
-    likeliest = sorted(given.probabilities.items(), key=lambda item: -item[1])[:top]
-    return {**answer, "label": given.label, "score": given.score, "probabilities": dict(likeliest)}
+    from serve.tasks import task_of
+
+    shown = list(row) if isinstance(row, tuple) else row
+    return {"row": number, "text": shown, **task_of(given.task).told(given, top)}
 
 
 def _write_document(answers: Iterator[dict[str, Any]], about: dict[str, str]) -> None:

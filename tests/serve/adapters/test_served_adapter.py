@@ -141,7 +141,7 @@ def changed(*keys: str, to: Any) -> Edit:
         (changed("card", to=[]), "card: must be an object"),
         (changed("card", "task", to="speech"), "card.task"),
         (changed("card", "task", to=["text-regression"]), "card.task"),
-        (changed("card", "task", to="text-regression"), "card.labels: regression has none"),
+        (changed("card", "task", to="text-regression"), "card.labels: regression has no labels"),
         (changed("card", "labels", to=["one"]), "1 labels"),
         (changed("card", "labels", to=["a", "a", "b"]), "twice"),
         (changed("card", "labels", to=["a", "", "b"]), "none empty"),
