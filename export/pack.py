@@ -89,12 +89,12 @@ def write_bundle(
 ) -> Path:
     """Assemble a bundle in a temporary folder, seal it, check it by opening it, and put it at `folder`.
 
-    `tokenizer_json` is of texts only. `labels` in the order of the logits (none for regression), `width` the number of logits, `samples` at least
-    eight rows whose answers are stored for each variant. `adapters` are folders with adapter.json and
-    adapter.safetensors, by name; the first one gives those answers. A swappable bundle has `swap`, `shared` files that
-    its graphs read, and onnxruntime's own adapter files beside each adapter. `created_at` is an ISO time, now by
-    default; all else being equal only it and measured latencies differ between two bundles. Raises InputError, one
-    line, for what can't make a good bundle.
+    `labels` in the order of the logits (none where there are none), `width` the numbers of an output, `samples` at
+    least eight rows whose answers are stored for each variant; `tokenizer_json` is there where rows are texts.
+    `adapters` are folders with adapter.json and adapter.safetensors, by name; the first one gives those answers. A
+    swappable bundle has `swap`, `shared` files that its graphs read, and onnxruntime's own adapter files beside each
+    adapter. `created_at` is an ISO time, now by default; all else being equal only it and measured latencies differ
+    between two bundles. Raises InputError, one line, for what can't make a good bundle.
     """
     if len(samples) < MIN_SAMPLES:
         raise InputError(f"bundle {name}: needs {MIN_SAMPLES} sample rows or more (got {len(samples)})")
