@@ -3,68 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
+from torch.nn import functional
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from pipeline.data.dataset import Split
 from pipeline.data.entities import spans_at
 from pipeline.data.spans import word_tags
-from pipeline.train.entity_metrics import entity_detail, entity_scores
+from pipeline.train.entity_metrics import entity_scores
 from pipeline.train.rows import IGNORED
-from serve.entities import Run, kinds_of, runs_of
+from serve.entities import Run, runs_of
 from serve.errors import InputError
 from serve.windows import Windows, windows_of
 
 _NAMES = {"input_ids": 0, "attention_mask": 1, "token_type_ids": 2}
 
 
-@dataclass(frozen=True)
-class _Words:
-    """Where each word of all texts is answered: its row among the windows (-1: nowhere), the token there, and whether
-    that is the token of the word before. Text i has the words from `bounds[i]` to before `bounds[i + 1]`."""
-
-    row: NDArray[np.int64]
-    token: NDArray[np.int64]
-    shared: NDArray[np.bool_]
-    bounds: NDArray[np.int64]
-
-
 class EntityRows(Dataset[dict[str, Any]]):
-    """The windows of a split's texts, tokenized as a device does, not padded; the sampler groups rows of like length.
+    """The windows of a split's texts, tokenized as a device does, not padded.
 
-    `encoded[i]` is a window's tokens; `labels[i]` has the place in `tags` of each token's tag, `IGNORED` for special
-    tokens, later pieces of a word, and words that a neighbouring window answers for: each word is learned once.
+    `encoded[i]` is a window's tokens. `labels[i]` begins with 1 where it goes on with the text of the window before,
+    else 0; then comes for each token the place of its tag in `tags`, or `IGNORED`: for special tokens, later pieces of a
+    word, and words that a neighbouring window answers for. So each word is learned once.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, split: Split, tags: Sequence[str], max_length: int) -> None:
         """Raises InputError, which names the row, for a text that needs too many windows."""
-        self.tags = tuple(tags)
         self.encoded: list[dict[str, list[int]]] = []
         self.labels: list[list[int]] = []
-        self.truth: list[list[Run]] = []
-        """The entities of each text."""
         core, names = _core(tokenizer), [name for name in _NAMES if name in tokenizer.model_input_names]
-        texts, every = [row[0] for row in split.texts], []
-        index = {tag: place for place, tag in enumerate(self.tags)}
-        for place, text in enumerate(texts):
-            windows = _windows(core, text, max_length, split, place)
-            written = np.array([index[tag] for tag in word_tags(spans_at(split, place), text)], dtype=np.int64)
-            self.truth.append(runs_of(written, np.zeros(len(written), dtype=bool), self.tags))
-            every.append((len(self.encoded), windows))
-            own = ~windows.shared
+        index = {tag: place for place, tag in enumerate(tags)}
+        for row, (text,) in enumerate(split.texts):
+            windows = _windows(core, text, max_length, split, row)
+            written = np.array([index[tag] for tag in word_tags(spans_at(split, row), text)], dtype=np.int64)
             for number, piece in enumerate(windows.pieces):
                 labels = np.full(piece.shape[1], IGNORED, dtype=np.int64)
-                mine = own & (windows.window == number)
+                mine = ~windows.shared & (windows.window == number)
                 labels[windows.token[mine]] = written[mine]
                 self.encoded.append({name: piece[_NAMES[name]].tolist() for name in names})
-                self.labels.append(labels.tolist())
-        self._words = _places(every)
+                self.labels.append([int(number > 0), *labels.tolist()])
 
     def __len__(self) -> int:
         return len(self.encoded)
@@ -74,26 +58,52 @@ class EntityRows(Dataset[dict[str, Any]]):
 
     def length(self, index: int) -> int:
         """Tokens of a window."""
-        return len(self.labels[index])
+        return len(self.encoded[index]["input_ids"])
 
-    def guess(self, logits: NDArray[np.float32]) -> list[list[Run]]:
-        """The entities of each text by the logits of all windows, (windows, longest, tags), padded on the right."""
-        words, there = self._words, self._words.row >= 0
-        best = np.zeros(len(there), dtype=np.intp)
-        best[there] = logits[words.row[there], words.token[there]].argmax(-1)
-        return [
-            runs_of(best[start:after], words.shared[start:after], self.tags)
-            for start, after in zip(words.bounds, words.bounds[1:], strict=False)
-        ]
 
-    def score(self, logits: NDArray[np.float32]) -> dict[str, float]:
-        """Precision, recall and F1 of whole entities over all texts: an answer to `logits` as in `guess`."""
-        return entity_scores(self.truth, self.guess(logits), np.diff(self._words.bounds).tolist())
+class ForEntities:
+    """Learning the tag of each word's first token; labels are those of `EntityRows`, padded with `IGNORED`."""
 
-    def detail(self, logits: NDArray[np.float32]) -> dict[str, Any]:
-        """`score`, and each kind's."""
-        sizes = np.diff(self._words.bounds).tolist()
-        return entity_detail(self.truth, self.guess(logits), sizes, kinds_of(self.tags))
+    output = "logits"
+    by_length = True
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, tags: Sequence[str]) -> None:
+        self._tokenizer, self._tags = tokenizer, tuple(tags)
+
+    def collate(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """Rows padded on the right, so that a token's label is one place after it."""
+        inputs = [{key: value for key, value in row.items() if key != "labels"} for row in rows]
+        batch = self._tokenizer.pad(inputs, return_tensors="pt", padding_side="right")
+        labels = torch.full((len(rows), 1 + batch["input_ids"].shape[1]), IGNORED, dtype=torch.int64)
+        for line, row in zip(labels, rows, strict=True):
+            line[: len(row["labels"])] = torch.tensor(row["labels"])
+        return {**batch, "labels": labels}
+
+    def losses(
+        self, answer: Any, labels: torch.Tensor, *, weight: torch.Tensor | None = None, smoothing: float = 0.0
+    ) -> torch.Tensor:
+        """Cross entropy of each labelled token, float32."""
+        tags = labels[:, 1:]
+        known = tags != IGNORED
+        logits = answer.logits[known].float()
+        return functional.cross_entropy(logits, tags[known], weight=weight, label_smoothing=smoothing, reduction="none")
+
+    def score(self, outputs: NDArray[Any], labels: NDArray[Any]) -> dict[str, float]:
+        """Precision, recall and F1 of whole entities; windows of one text follow each other.
+
+        Words that share a token count as one, and words without any aren't seen: where there are such, the metrics of
+        what is served, which count all words, may differ a little.
+        """
+        tags = labels[:, 1 : 1 + outputs.shape[1]]
+        known = tags != IGNORED
+        after = np.cumsum(known.sum(axis=1))  # of each window, among all labelled tokens
+        bounds = [0, *after[[*(np.flatnonzero(labels[1:, 0] == 0)), len(labels) - 1]].tolist()]
+        truth, guess = (self._runs(best[known], bounds) for best in (tags, outputs.argmax(-1)))
+        return entity_scores(truth, guess, np.diff(bounds).tolist())
+
+    def _runs(self, best: NDArray[Any], bounds: Sequence[int]) -> list[list[Run]]:
+        parts = [best[start:after] for start, after in pairwise(bounds)]
+        return [runs_of(part, np.zeros(len(part), dtype=bool), self._tags) for part in parts]
 
 
 def _core(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
@@ -110,15 +120,3 @@ def _windows(core: Tokenizer, text: str, max_length: int, split: Split, row: int
     except InputError as error:
         at = f"{split.source}:{split.lines[row]}" if split.lines else f"{split.source}, row {row + 1}"
         raise InputError(f"{at}: {error}") from None
-
-
-def _places(every: Sequence[tuple[int, Windows]]) -> _Words:
-    """Of the windows of each text, the first of which is the row that is given with it."""
-    row = [np.where(one.window < 0, -1, one.window + first) for first, one in every]
-    bounds = np.cumsum([0, *(len(one.words) for _, one in every)])
-    return _Words(
-        np.concatenate(row),
-        np.concatenate([one.token for _, one in every]),
-        np.concatenate([one.shared for _, one in every]),
-        bounds,
-    )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
@@ -13,9 +15,9 @@ from transformers import PreTrainedTokenizerFast
 
 from pipeline.data.dataset import Split
 from pipeline.data.spans import Span, checked_spans
-from pipeline.train.entities import EntityRows
+from pipeline.train.entities import EntityRows, ForEntities
 from pipeline.train.entity_metrics import entity_detail, entity_scores
-from pipeline.train.rows import IGNORED, Collator
+from pipeline.train.rows import IGNORED
 from serve.entities import Run, tags_of
 from serve.errors import InputError
 
@@ -48,22 +50,17 @@ def split(*rows: tuple[str, list[tuple[int, int, str]]]) -> Split:
     )
 
 
-def perfect(rows: EntityRows) -> np.ndarray:
-    """Logits that give each labelled token its tag, and any other token a wrong one; padded as the trainer has it."""
-    longest = max(map(rows.length, range(len(rows))))
-    found = np.full((len(rows), longest, len(rows.tags)), IGNORED, dtype=np.float32)
-    for place, labels in enumerate(rows.labels):
-        for token, label in enumerate(labels):
-            found[place, token] = 0
-            found[place, token, label if label >= 0 else 3] = 9
-    return found
+def perfect(rows: EntityRows, learning: ForEntities) -> tuple[np.ndarray, np.ndarray]:
+    """Logits that give each labelled token its tag, and any other token a wrong one; the labels, padded alike."""
+    labels = learning.collate([rows[place] for place in range(len(rows))])["labels"].numpy()
+    return np.eye(len(TAGS), dtype=np.float32)[np.where(labels[:, 1:] < 0, 3, labels[:, 1:])], labels
 
 
 def test_a_words_first_token_alone_carries_its_tag(pieces: PreTrainedTokenizerFast) -> None:
     rows = EntityRows(pieces, split(("ab c-d", [(3, 6, "ill")]), ("", []), ("H", [(0, 1, "part")])), TAGS, 16)
     ids = pieces.convert_tokens_to_ids
     assert rows.encoded[0]["input_ids"] == ids(["[CLS]", "a", "##b", "c", "-", "d", "[SEP]"])
-    assert rows.labels == [[X, 0, X, 1, 2, 2, X], [X, X], [X, 3, X]]
+    assert rows.labels == [[0, X, 0, X, 1, 2, 2, X], [0, X, X], [0, X, 3, X]]
     assert set(rows.encoded[0]) == {"input_ids", "attention_mask", "token_type_ids"}
 
 
@@ -85,45 +82,63 @@ def test_each_word_of_a_long_text_is_learned_in_one_window(pieces: PreTrainedTok
     text = "a b c d e f g h " * 3
     rows = EntityRows(pieces, split((text, [(0, 1, "ill"), (18, 25, "part")])), TAGS, 10)
     assert len(rows) > 3 and all(rows.length(place) <= 10 for place in range(len(rows)))
-    labelled = [label for labels in rows.labels for label in labels if label != IGNORED]
+    assert [labels[0] for labels in rows.labels] == [0, *[1] * (len(rows) - 1)]
+    labelled = [label for labels in rows.labels for label in labels[1:] if label != IGNORED]
     assert labelled == [1, *[0] * 8, 3, 4, 4, 4, *[0] * 11]
 
 
+@pytest.fixture
+def learning(pieces: PreTrainedTokenizerFast) -> ForEntities:
+    return ForEntities(pieces, TAGS)
+
+
 def test_perfect_answers_score_one_across_windows_and_ignore_what_carries_no_tag(
-    pieces: PreTrainedTokenizerFast,
+    pieces: PreTrainedTokenizerFast, learning: ForEntities
 ) -> None:
     long = "a b c d e f g h " * 3
     rows = EntityRows(pieces, split((long, [(0, 37, "ill")]), ("zz a", [(3, 4, "part")]), ("", [])), TAGS, 10)
-    assert rows.score(perfect(rows)) == {"entity_f1": 1.0, "entity_precision": 1.0, "entity_recall": 1.0}
-
-
-def test_an_entity_that_the_tokenizer_cannot_see_counts_as_missed(pieces: PreTrainedTokenizerFast) -> None:
-    rows = EntityRows(pieces, split(("zz", [(0, 2, "ill")]), ("a", [(0, 1, "ill")])), TAGS, 10)
-    assert rows.score(perfect(rows)) == {
-        "entity_f1": pytest.approx(2 / 3),
+    assert len(rows) > 5
+    assert learning.score(*perfect(rows, learning)) == {
+        "entity_f1": 1.0,
         "entity_precision": 1.0,
-        "entity_recall": 0.5,
+        "entity_recall": 1.0,
     }
 
 
-def test_only_whole_entities_count(pieces: PreTrainedTokenizerFast) -> None:
+def test_an_entity_in_two_windows_counts_once(pieces: PreTrainedTokenizerFast, learning: ForEntities) -> None:
+    long = "a b c d e f g h a b"
+    rows = EntityRows(pieces, split(("a", [(0, 1, "ill")]), (long, [(0, 19, "ill")])), TAGS, 10)
+    logits, labels = perfect(rows, learning)
+    logits[2, labels[2, 1:] >= 0] = np.eye(len(TAGS))[0]  # the second window finds nothing
+    assert len(rows) == 3
+    assert learning.score(logits, labels)["entity_f1"] == 0.5
+
+
+def test_only_whole_entities_count(pieces: PreTrainedTokenizerFast, learning: ForEntities) -> None:
     rows = EntityRows(pieces, split(("a b c", [(0, 3, "ill")]), ("d e", [(0, 1, "part")])), TAGS, 10)
-    logits = perfect(rows)
+    logits, labels = perfect(rows, learning)
     logits[0, 2] = np.eye(len(TAGS))[0]  # the second word of the first entity is left out
     logits[1, 2] = np.eye(len(TAGS))[1]  # and one is made up
-    found = rows.detail(logits)
+    found = learning.score(logits, labels)
     assert (found["entity_precision"], found["entity_recall"]) == (pytest.approx(1 / 3), 0.5)
-    assert found["per_class"] == [
-        {"label": "ill", "precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 1},
-        {"label": "part", "precision": 1.0, "recall": 1.0, "f1": 1.0, "support": 1},
-    ]
 
 
-def test_a_batch_is_padded_with_what_is_ignored(pieces: PreTrainedTokenizerFast) -> None:
+def test_a_batch_is_padded_with_what_is_ignored(pieces: PreTrainedTokenizerFast, learning: ForEntities) -> None:
+    pieces.padding_side = "left"
     rows = EntityRows(pieces, split(("a b c", [(0, 3, "ill")]), ("d", [])), TAGS, 10)
-    batch = Collator(pieces, "token-classification")([rows[0], rows[1]])
-    assert batch["labels"].tolist() == [[X, 1, 2, 0, X], [X, 0, X, X, X]]
+    batch = learning.collate([rows[0], rows[1]])
+    pieces.padding_side = "right"
+    assert batch["labels"].tolist() == [[0, X, 1, 2, 0, X], [0, X, 0, X, X, X]]
     assert batch["attention_mask"].tolist() == [[1] * 5, [1, 1, 1, 0, 0]]
+
+
+def test_the_loss_is_that_of_labelled_tokens_alone(pieces: PreTrainedTokenizerFast, learning: ForEntities) -> None:
+    rows = EntityRows(pieces, split(("ab", [(0, 2, "ill")]), ("d e", [])), TAGS, 10)
+    labels = learning.collate([rows[0], rows[1]])["labels"]
+    logits = torch.randn(2, 4, len(TAGS))
+    wanted = torch.stack([-logits[0, 1].log_softmax(-1)[1], -logits[1, 1].log_softmax(-1)[0]])
+    found = learning.losses(SimpleNamespace(logits=logits), labels)
+    assert torch.allclose(found[:2], wanted) and len(found) == 3
 
 
 def test_a_text_that_needs_too_many_windows_is_named(pieces: PreTrainedTokenizerFast) -> None:
