@@ -48,7 +48,7 @@ def load(source: Source, labels: Sequence[str], *, pooling: str = "auto", dropou
     Raises `InputError` for a folder that transformers can't read or a tokenizer that has no fast form.
     """
     tokenizer = load_tokenizer(source.folder)
-    config = _config(source)
+    config = read_config(source)
     config.num_labels = max(1, len(labels))
     if labels:
         config.id2label = dict(enumerate(labels))
@@ -58,9 +58,9 @@ def load(source: Source, labels: Sequence[str], *, pooling: str = "auto", dropou
         model, missing = _with_own_head(source, config)
     else:
         config.svfit_pooling, config.svfit_dropout = chosen, dropout
-        model, missing = PooledClassifier(config, _encoder(source, config)), set()
+        model, missing = PooledClassifier(config, bare(source, config)), set()
     if tokenizer.pad_token_id is None:
-        _set_pad(tokenizer, source)
+        set_pad(tokenizer, source)
     model.config.pad_token_id = tokenizer.pad_token_id
     return Loaded(model, tokenizer, _whole_modules(model, missing), chosen)
 
@@ -70,7 +70,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError, ImportError) as error:
-        raise InputError(f"{folder}: no tokenizer that transformers can read ({_first_line(error)})") from None
+        raise InputError(f"{folder}: no tokenizer that transformers can read ({first_line(error)})") from None
     if len(tokenizer) <= len(tokenizer.all_special_ids):  # transformers makes an empty one where files are missing
         raise InputError(f"{folder}: has no tokenizer files (tokenizer.json, or a vocabulary)")
     if not tokenizer.is_fast:
@@ -92,16 +92,17 @@ def load_merged(folder: Path) -> PreTrainedModel:
         kind: Any = PooledClassifier if hasattr(config, "svfit_pooling") else own_head_class()
         model: PreTrainedModel = kind.from_pretrained(folder, config=config)
     except (OSError, ValueError, SafetensorError) as error:
-        raise InputError(f"{folder}: no merged model that transformers can read ({_first_line(error)})") from None
+        raise InputError(f"{folder}: no merged model that transformers can read ({first_line(error)})") from None
     model.eval()
     return model
 
 
-def _config(source: Source) -> PretrainedConfig:
+def read_config(source: Source) -> PretrainedConfig:
+    """A base model's configuration. Raises `InputError`, also for a model that svfit merged."""
     try:
         config: PretrainedConfig = AutoConfig.from_pretrained(source.folder)
     except (OSError, ValueError) as error:
-        raise InputError(f"model.base: {source.name}: transformers can't read it ({_first_line(error)})") from None
+        raise InputError(f"model.base: {source.name}: transformers can't read it ({first_line(error)})") from None
     if hasattr(config, "svfit_pooling"):
         raise InputError(
             f"model.base: {source.name} is a model that svfit merged; start from the base that it was made from"
@@ -115,7 +116,7 @@ def _with_own_head(source: Source, config: PretrainedConfig) -> tuple[PreTrained
             source.folder, config=config, output_loading_info=True, ignore_mismatched_sizes=True, dtype="float32"
         )
     except ValueError as error:
-        raise InputError(f"model.base: {source.name} has no sequence classifier ({_first_line(error)})") from None
+        raise InputError(f"model.base: {source.name} has no sequence classifier ({first_line(error)})") from None
     except (OSError, SafetensorError) as error:
         raise _unreadable(source, error) from None
     missing = set(report["missing_keys"])
@@ -123,7 +124,9 @@ def _with_own_head(source: Source, config: PretrainedConfig) -> tuple[PreTrained
     return model, missing
 
 
-def _encoder(source: Source, config: PretrainedConfig) -> nn.Module:
+def bare(source: Source, config: PretrainedConfig) -> nn.Module:
+    """The encoder in float32 without a head of any kind. Raises `InputError` for weights that can't be read, or lack
+    some of it."""
     options: dict[str, Any] = {"config": config, "dtype": "float32", "output_loading_info": True}
     try:
         try:
@@ -148,7 +151,7 @@ def _refuse_random(source: Source, missing: set[str]) -> None:
 
 
 def _unreadable(source: Source, error: Exception) -> InputError:
-    return InputError(f"model.base: {source.name}: transformers can't read its weights ({_first_line(error)})")
+    return InputError(f"model.base: {source.name}: transformers can't read its weights ({first_line(error)})")
 
 
 def _whole_modules(model: PreTrainedModel, missing: set[str]) -> tuple[str, ...]:
@@ -161,11 +164,13 @@ def _whole_modules(model: PreTrainedModel, missing: set[str]) -> tuple[str, ...]
     return tuple(whole)
 
 
-def _set_pad(tokenizer: PreTrainedTokenizerBase, source: Source) -> None:
+def set_pad(tokenizer: PreTrainedTokenizerBase, source: Source) -> None:
+    """Pad with the end token. Raises `InputError` where there is none."""
     if tokenizer.eos_token is None:
         raise InputError(f"model.base: the tokenizer of {source.name} has neither a padding nor an end token")
     tokenizer.pad_token = tokenizer.eos_token
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What a library's error says, in one line."""
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
