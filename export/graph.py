@@ -1,4 +1,4 @@
-"""A folded PyTorch model becomes one ONNX graph: dynamic batch and sequence, `logits` out, the same bytes each time."""
+"""A folded PyTorch model becomes one ONNX graph: dynamic batch and sequence, `logits` out, the same bytes always."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OUTPUT = "logits"
 OPSET = 20  # what onnxruntime 1.20, the oldest that serves a bundle, reads without conversion
 EMBED_LIMIT = 2**31 - 2**24  # protobuf refuses 2 GiB; the graph itself needs a little
 _SCOPES = "pkg.torch.onnx.name_scopes"
-_NAMED_OPS = ("MatMul", "Gemm", "Gather")
+_NAMED_OPS = ("MatMul", "Gemm", "Gather", "Conv")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +40,15 @@ def export_onnx(
     """Write `model` to `path` as ONNX.
 
     `model` is a folded float32 model in eval mode whose forward returns `.logits` (batch, classes). `encoded` is
-    one tokenized batch, int64 (batch, sequence) each: its keys become the graph's inputs; its values only guide
-    the trace. `metadata` becomes the file's metadata_props.
+    one batch: its keys become the graph's inputs; its values only guide the trace. Of a text model they are tokens,
+    int64 (batch, sequence) each, of an image model pixels, float32 (batch, channels, height, width). `metadata` becomes
+    the file's metadata_props.
 
-    Inputs are int64 ["batch", "sequence"], the one output is `logits` float32 ["batch", classes]. Weights are in
-    the file, or beside it in `<name>.data` where protobuf couldn't hold them. Matrix products and embedding
-    lookups are named after their module (`bert.encoder.layer.0.attention.self.query`). The same model gives the
-    same bytes. Raises InputError where the model can't be exported, with the reason.
+    Inputs are int64 ["batch", "sequence"], or float32 ["batch", channels, height, width], sizes fixed; the one output
+    is `logits` float32 ["batch", classes]. Weights are in the file, or beside it in `<name>.data` where protobuf
+    couldn't hold them. Matrix products, convolutions and embedding lookups are named after their module
+    (`bert.encoder.layer.0.attention.self.query`). The same model gives the same bytes. Raises InputError where the
+    model can't be exported, with the reason.
     """
     import onnx
     import onnx_ir
@@ -89,16 +91,20 @@ def _check_model(model: PreTrainedModel, kind: str) -> None:
 
 
 def _sample(model: PreTrainedModel, encoded: Mapping[str, torch.Tensor], kind: str) -> dict[str, Any]:
-    """The trace's inputs: at least 2 × 2, since torch.export fixes an axis that is 1."""
+    """The trace's inputs, free axes of at least 2, since torch.export fixes one that is 1."""
     import torch
 
-    if "input_ids" not in encoded:
-        raise InputError(f"{kind}: the sample batch has no input_ids (it has: {', '.join(encoded) or 'nothing'})")
+    main = model.main_input_name
+    if main not in encoded:
+        raise InputError(f"{kind}: the sample batch has no {main} (it has: {', '.join(encoded) or 'nothing'})")
     sample: dict[str, Any] = {}
     for name, value in encoded.items():
-        if value.dtype != torch.int64 or value.ndim != 2:
-            raise InputError(f"{kind}: {name} must be int64 (batch, sequence), got {value.dtype} {tuple(value.shape)}")
-        repeats = [2 if size == 1 else 1 for size in value.shape]
+        if (value.dtype, value.ndim) not in ((torch.int64, 2), (torch.float32, 4)):
+            raise InputError(
+                f"{kind}: {name} must be int64 (batch, sequence) or float32 (batch, channels, height, width), got"
+                f" {value.dtype} {tuple(value.shape)}"
+            )
+        repeats = [2 if size == 1 and axis < _free(value) else 1 for axis, size in enumerate(value.shape)]
         sample[name] = value.repeat(*repeats).to(model.device)
     try:
         with torch.no_grad(), quiet():
@@ -121,13 +127,19 @@ def _trace(model: PreTrainedModel, sample: dict[str, Any], kind: str) -> onnx_ir
         for name in ("use_cache", "output_attentions", "output_hidden_states")
         if getattr(model.config, name, None) is not None
     }
-    config = OnnxConfig(dynamic=True, dynamic_shapes={name: {0: auto, 1: auto} for name in sample}, opset_version=OPSET)
+    shapes = {name: dict.fromkeys(range(_free(value)), auto) for name, value in sample.items()}
+    config = OnnxConfig(dynamic=True, dynamic_shapes=shapes, opset_version=OPSET)
     try:
         with quiet():
             program, _ = OnnxExporter().export_program(model, {**sample, **flags}, config)
     except Exception as error:
         raise InputError(f"{kind}: can't be exported to ONNX: {_first_line(error)}") from error
     return program
+
+
+def _free(value: torch.Tensor) -> int:
+    """How many of an input's axes vary, the first ones: batch and sequence, or of pixels the batch alone."""
+    return 1 if value.ndim == 4 else 2
 
 
 def _first_line(error: Exception) -> str:
@@ -151,10 +163,11 @@ def _name_axes(graph: onnx_ir.Graph, kind: str) -> None:
     import onnx_ir
 
     for value in graph.inputs:
-        fixed = [str(dim) for dim in value.shape or () if isinstance(dim, int)]
-        if value.shape is None or len(value.shape) != 2 or fixed:
+        sizes = list(value.shape or ())
+        free = 1 if len(sizes) == 4 else 2
+        if len(sizes) not in (2, 4) or any(isinstance(dim, int) for dim in sizes[:free]):
             raise InputError(f"{kind}: its graph takes {value.name} only as {value.shape}; it can't vary in size")
-        value.shape = onnx_ir.Shape(["batch", "sequence"])
+        value.shape = onnx_ir.Shape([*("batch", "sequence")[:free], *sizes[free:]])
     logits = graph.outputs[0]
     width = None if logits.shape is None else logits.shape[-1]
     if not isinstance(width, int):

@@ -18,16 +18,17 @@ if TYPE_CHECKING:
 
 LIMIT = 1e-4
 SHAPES = ((1, 4), (1, 16), (2, 512), (3, 9), (8, 32), (16, 24))  # batch × sequence; clipped to what the model takes
+IMAGES = (1, 2, 5)  # images in a batch
 
 Ids = npt.NDArray[np.int64]
-Feeds = dict[str, Ids]
+Feeds = dict[str, npt.NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class ParityRow:
     """One output at one shape. `max_abs` is the largest absolute difference; NaN where either side held one."""
 
-    shape: tuple[int, int]
+    shape: tuple[int, ...]
     padded: bool
     output: str
     max_abs: float
@@ -37,7 +38,7 @@ class ParityRow:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Inputs of one comparison, int64 (batch, sequence) each."""
+    """Inputs of one comparison: int64 (batch, sequence) each, or float32 (batch, channels, height, width)."""
 
     feeds: Feeds
     padded: bool
@@ -48,7 +49,8 @@ def check_parity(
 ) -> list[ParityRow]:
     """Run every batch through both and compare, output by output.
 
-    `graph` is an ONNX file or an open `onnxruntime.InferenceSession`; `batches` come from `random_batches`.
+    `graph` is an ONNX file or an open `onnxruntime.InferenceSession`; `batches` come from `random_batches` or
+    `random_images`.
 
     The limit is absolute, on float32 logits. Both sides add the same few hundred products in another order, so
     they differ by rounding alone: about 1e-7 of the values they sum, 1e-6 to 1e-5 for logits of a few units behind
@@ -62,14 +64,14 @@ def check_parity(
     rows: list[ParityRow] = []
     for batch in batches:
         first = next(iter(batch.feeds.values()))
-        shape = (int(first.shape[0]), int(first.shape[1]))
+        shape = tuple(int(size) for size in first.shape)
         with torch.no_grad():
             answer = model(**{name: torch.from_numpy(value).to(model.device) for name, value in batch.feeds.items()})
         try:
             results = session.run(names, batch.feeds)
         except Exception as error:  # onnxruntime's errors share no base class
             reason = str(error).strip().splitlines()[0]
-            raise InputError(f"the graph fails on a batch of {shape[0]} × {shape[1]}: {reason}") from error
+            raise InputError(f"the graph fails on a batch of {_told(shape)}: {reason}") from error
         for name, result in zip(names, results, strict=True):
             wanted = getattr(answer, name).float().cpu().numpy()
             largest = _largest(wanted, np.asarray(result))
@@ -84,8 +86,7 @@ def gate_parity(rows: Sequence[ParityRow]) -> None:
     failed = [row for row in rows if not row.passed]
     if failed:
         told = "; ".join(
-            f"{row.output} at {row.shape[0]} × {row.shape[1]}{' padded' if row.padded else ''}"
-            f" differs by {row.max_abs:.3g}"
+            f"{row.output} at {_told(row.shape)}{' padded' if row.padded else ''} differs by {row.max_abs:.3g}"
             for row in failed
         )
         raise GateError(
@@ -133,6 +134,24 @@ def random_batches(
             _feeds(generator, batch, length, padded, vocabulary, pad_id, padding_side, pad_type_id, type_vocabulary)
         ]
     ]
+
+
+def random_images(
+    name: str, shape: tuple[int, int, int], *, batches: Sequence[int] = IMAGES, seed: int = 0
+) -> list[Batch]:
+    """Batches for `check_parity` of an image model: `shape` is (channels, height, width).
+
+    Each size twice: pixels of the normal distribution, and smooth ones, a plain colour for each image and channel.
+    """
+    generator = np.random.default_rng(seed)
+    noise = [generator.standard_normal((size, *shape)).astype(np.float32) for size in batches]
+    plain = [generator.standard_normal((size, shape[0], 1, 1)).astype(np.float32) for size in batches]
+    flat = [np.ascontiguousarray(np.broadcast_to(value, (len(value), *shape))) for value in plain]
+    return [Batch({name: value}, False) for value in (*noise, *flat)]
+
+
+def _told(shape: Sequence[int]) -> str:
+    return " × ".join(map(str, shape))
 
 
 def _feeds(
