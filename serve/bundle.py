@@ -12,7 +12,7 @@ from typing import Any
 
 from serve.errors import InputError
 from serve.files import sha256_file, write_bytes
-from serve.manifest import FileEntry, Manifest, manifest_digest
+from serve.manifest import FileEntry, InputSpec, Manifest, manifest_digest
 
 MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
@@ -179,7 +179,8 @@ def _check_listing(root: Path, manifest: Manifest) -> None:
 
 def _check_parts(root: Path, manifest: Manifest) -> None:
     """The files that a bundle can't answer without are among those listed."""
-    wanted = [TOKENIZER, SAMPLES, *(variant.file for variant in manifest.variants)]
+    texts = [TOKENIZER] if isinstance(manifest.input, InputSpec) else []
+    wanted = [*texts, SAMPLES, *(variant.file for variant in manifest.variants)]
     if manifest.swap is not None:
         wanted += [manifest.swap.weights, manifest.swap.fold, *(head.file for head in manifest.swap.heads)]
         for adapter in manifest.swap.adapters:

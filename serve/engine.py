@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from serve.adapters.adapter import LoadedAdapter, read_adapter
 from serve.bundle import Bundle
 from serve.errors import InputError
-from serve.manifest import InputSpec
+from serve.manifest import Inputs
 from serve.pieces import Encoder, Output, Piece
 from serve.session import (
     Feeds,
@@ -202,7 +202,7 @@ class _Head:
         return logits
 
 
-def _load_backbone(path: Path, inputs: InputSpec, swap: SwapSpec, settings: Settings) -> Any:
+def _load_backbone(path: Path, inputs: Inputs, swap: SwapSpec, settings: Settings) -> Any:
     session = load(path, session_options(settings))
     check_inputs(session, path, inputs)
     check_outputs(session, path, swap.outputs)

@@ -8,6 +8,7 @@ from typing import Any, Literal, cast
 
 from serve.errors import InputError
 from serve.files import sha256_json
+from serve.images.spec import ImageSpec
 from serve.pieces import Row
 from serve.record import Record
 from serve.swap import SwapSpec
@@ -36,6 +37,10 @@ class InputSpec:
     def types(self) -> dict[str, str]:
         """The graph's inputs with their types, as onnxruntime tells them."""
         return dict.fromkeys(self.names, "tensor(int64)")
+
+    def as_sample(self, row: Any) -> Any:
+        """A row as it is stored for checking: as it is."""
+        return row
 
     def row_to_json(self, row: Any) -> list[str]:
         """A sample row for samples.json."""
@@ -68,6 +73,16 @@ class InputSpec:
                 f" (got {', '.join(spec.names)})"
             )
         return spec
+
+
+Inputs = InputSpec | ImageSpec
+"""What a graph takes: tokens, or pixels."""
+
+
+def inputs_from(value: Any, where: str) -> Inputs:
+    """What a manifest, or a stage's result, says of a graph's inputs. Raises InputError."""
+    of_images = isinstance(value, dict) and "channels" in value
+    return ImageSpec.from_dict(value, where) if of_images else InputSpec.from_dict(value, where)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +219,7 @@ class Manifest:
     name: str
     task: TaskName
     labels: tuple[str, ...]
-    input: InputSpec
+    input: Inputs
     output: OutputSpec
     base: BaseSpec
     basis_id: str
@@ -226,7 +241,7 @@ class Manifest:
             name=record.text("name"),
             task=cast(TaskName, record.choice("task", TASKS)),
             labels=record.strings("labels"),
-            input=InputSpec.from_dict(record.get("input", dict), record.place("input")),
+            input=inputs_from(record.get("input", dict), record.place("input")),
             output=OutputSpec.from_dict(record.get("output", dict), record.place("output")),
             base=BaseSpec.from_dict(record.get("base", dict), record.place("base")),
             basis_id=record.text("basis_id"),
@@ -254,6 +269,8 @@ class Manifest:
         task = task_of(self.task)
         if problem := task.labels_problem(len(self.labels), self.output.width):
             raise InputError(f"{where}.labels: {problem}")
+        if self.task.startswith("image") != isinstance(self.input, ImageSpec):
+            raise InputError(f"{where}.input: must be of {'images' if self.task.startswith('image') else 'texts'}")
         if task.per_token != self.output.per_token:
             raise InputError(f"{where}.output.shape: {self.task} answers each {'token' if task.per_token else 'row'}")
         names = [variant.name for variant in self.variants]

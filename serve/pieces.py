@@ -9,8 +9,8 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-Row: TypeAlias = str | tuple[str, str] | bytes
-"""A text, a pair of texts, or an image's file."""
+Row: TypeAlias = str | tuple[str, str] | bytes | npt.NDArray[np.float32]
+"""A text, a pair of texts, an image's file, or an image ready for the graph, (channels, height, width)."""
 Piece: TypeAlias = npt.NDArray[Any]
 """A line of a batch: int64 (3, tokens) with ids, attention mask and types; or float32 (channels, height, width)."""
 Output: TypeAlias = npt.NDArray[np.float32]

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from serve.bundle import Bundle
 from serve.errors import InputError
-from serve.manifest import InputSpec, OutputSpec
+from serve.manifest import Inputs, OutputSpec
 from serve.settings import USUAL, Settings
 
 QUIET = 3  # onnxruntime's severity "error"; its warnings are about graphs, not for people
@@ -30,7 +30,7 @@ class GraphSession:
     Libraries of custom operators are never registered, so a graph that needs one is refused at loading.
     """
 
-    def __init__(self, path: Path, inputs: InputSpec, output: OutputSpec, settings: Settings = USUAL) -> None:
+    def __init__(self, path: Path, inputs: Inputs, output: OutputSpec, settings: Settings = USUAL) -> None:
         """Load a model file.
 
         Raises InputError where onnxruntime can't load it, or its inputs and outputs aren't the manifest's.
@@ -102,7 +102,7 @@ def run_graph(session: Any, path: Path, outputs: list[str], feeds: Any) -> list[
     return results
 
 
-def check_inputs(session: Any, path: Path, inputs: InputSpec) -> None:
+def check_inputs(session: Any, path: Path, inputs: Inputs) -> None:
     """Raise InputError unless the graph must be fed exactly the bundle's inputs, of their types."""
     have = {entry.name: entry.type for entry in session.get_inputs()}
     if have != inputs.types:

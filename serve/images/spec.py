@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, cast
@@ -41,6 +43,40 @@ class ImageSpec:
     def shape(self) -> tuple[int, int, int]:
         """The shape of one image: (channels, height, width)."""
         return self.channels, self.height, self.width
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The graph's inputs: the one."""
+        return (self.name,)
+
+    @property
+    def types(self) -> dict[str, str]:
+        """The graph's inputs with their types, as onnxruntime tells them."""
+        return {self.name: "tensor(float)"}
+
+    text = 0
+    """Texts of a row."""
+    max_length = 1
+    """What a row takes of a batch, as that of texts is counted in tokens."""
+
+    def as_sample(self, row: bytes) -> bytes:
+        """A picture small enough to be stored for checking: a PNG, its edges at most twice what `resize` makes them."""
+        from serve.images.decode import decode, encode_png
+
+        image, most = decode(row, "a sample"), 2 * max(self.height, self.width, *self.size)
+        if self.resize != "none" and max(image.size) > most:
+            image.thumbnail((most, most))
+        return encode_png(image)
+
+    def row_to_json(self, row: bytes) -> list[str]:
+        """A sample row for samples.json: an image's file in base64."""
+        return [base64.b64encode(row).decode()]
+
+    def row_from_json(self, value: Any, where: str) -> bytes:
+        """A sample row as it was. Raises InputError."""
+        if not isinstance(value, list) or len(value) != 1 or not isinstance(value[0], str):
+            raise InputError(f"{where}: must be a list of one image in base64")
+        return image_from_base64(value[0], where)
 
     @classmethod
     def from_dict(cls, value: Any, where: str) -> ImageSpec:
@@ -86,6 +122,15 @@ class ImageSpec:
         """A JSON object; the inverse of `from_dict`."""
         plain = asdict(self)
         return {key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()}
+
+
+def image_from_base64(text: str, where: str) -> bytes:
+    """An image's file from base64, with or without `data:image/...;base64,` before it. Raises InputError."""
+    body = text.partition(",")[2] if text.startswith("data:") else text
+    try:
+        return base64.b64decode("".join(body.split()), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InputError(f"{where}: not valid base64 ({error})") from None
 
 
 def _size(record: Record) -> tuple[int, int]:

@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 from serve.bundle import Bundle
 from serve.errors import InputError
+from serve.images.spec import ImageSpec
+from serve.manifest import Inputs
 from serve.promotion.fold import StoredWeights, fold_weights, folded_bytes
 from serve.session import check_inputs, check_outputs, load, run_graph, session_options
 from serve.settings import USUAL, Settings
@@ -43,10 +45,7 @@ class PromotedSession:
         self._session = _load_with(arrays, self._path, options)
         check_inputs(self._session, self._path, manifest.input)
         check_outputs(self._session, self._path, manifest.swap.outputs)
-        size = (1, min(PROBE, manifest.input.max_length))
-        values = {"input_ids": manifest.input.pad_id, "attention_mask": 1, "token_type_ids": manifest.input.pad_type_id}
-        tried = self.run({name: np.full(size, values[name], dtype=np.int64) for name in manifest.input.names})
-        for name, value in tried.items():
+        for name, value in self.run(_probe(manifest.input)).items():
             if not np.isfinite(value).all():
                 raise InputError(f"{self._path}: {name} holds NaN or infinities with this adapter folded in")
 
@@ -77,3 +76,12 @@ def _load_with(arrays: dict[str, npt.NDArray[np.float32]], path: Any, options: A
     session = load(path, options)
     session.disable_fallback()  # it would load again, from options whose arrays are gone
     return session
+
+
+def _probe(inputs: Inputs) -> Arrays:
+    """A row to try a graph with."""
+    if isinstance(inputs, ImageSpec):
+        return {inputs.name: np.zeros((1, *inputs.shape), np.float32)}
+    size = (1, min(PROBE, inputs.max_length))
+    values = {"input_ids": inputs.pad_id, "attention_mask": 1, "token_type_ids": inputs.pad_type_id}
+    return {name: np.full(size, values[name], dtype=np.int64) for name in inputs.names}
