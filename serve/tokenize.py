@@ -8,11 +8,12 @@ from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from serve.bundle import TOKENIZER, Bundle
 from serve.errors import InputError
 from serve.manifest import InputSpec
+from serve.windows import Windows, windows_of
 
 TextRow: TypeAlias = str | tuple[str, str]
 Tokens: TypeAlias = npt.NDArray[np.int64]
@@ -30,7 +31,10 @@ class TextTokenizer:
     """
 
     def __init__(self, bundle: Bundle) -> None:
-        self._prepare(bundle.file(TOKENIZER), bundle.manifest.input)
+        spec = bundle.manifest.input
+        if not isinstance(spec, InputSpec):
+            raise InputError(f"bundle {bundle.path}: takes images, no text")
+        self._prepare(bundle.file(TOKENIZER), spec)
 
     @classmethod
     def from_file(cls, path: Path, spec: InputSpec) -> TextTokenizer:
@@ -91,13 +95,7 @@ class TextTokenizer:
         It is cut here, as `tokenizers` would also build every overflowing piece, for a pair all pieces of the one
         by all of the other: gigabytes for two long texts.
         """
-        try:
-            encoding = self._tokenizer.encode(*((row,) if isinstance(row, str) else row))
-        except (UnicodeEncodeError, TypeError) as error:  # which of them differs by version
-            raise InputError(
-                "a row is no text, or holds half a surrogate pair, which is no Unicode; try mending its encoding"
-            ) from error
-        limit = min(max_length or self._spec.max_length, self._spec.max_length)
+        encoding, limit = self._encoded(row), self._limit(max_length)
         columns = np.array([encoding.ids, encoding.attention_mask, encoding.type_ids], dtype=np.int64)
         if columns.shape[1] <= limit:
             return columns
@@ -110,6 +108,28 @@ class TextTokenizer:
         for place, size in zip(places, cut_sizes(len(places[0]), len(places[1]), room), strict=True):
             keep[place[len(place) - size :] if self._cut_left else place[:size]] = True
         return columns[:, keep]
+
+    def windows(self, text: str, max_length: int | None = None) -> Windows:
+        """A whole text in windows of at most `max_length` tokens, or the bundle's if that is shorter.
+
+        Raises InputError for no Unicode, and for a text that needs too many.
+        """
+        return windows_of(self._encoded(text), text, self._limit(max_length))
+
+    def whole_length(self, row: TextRow) -> int:
+        """Tokens of a row that nothing cuts. Raises InputError for no Unicode."""
+        return len(self._encoded(row).ids)
+
+    def _limit(self, max_length: int | None) -> int:
+        return min(max_length or self._spec.max_length, self._spec.max_length)
+
+    def _encoded(self, row: TextRow) -> Encoding:
+        try:
+            return self._tokenizer.encode(*((row,) if isinstance(row, str) else row))
+        except (UnicodeEncodeError, TypeError) as error:  # which of them differs by version
+            raise InputError(
+                "a row is no text, or holds half a surrogate pair, which is no Unicode; try mending its encoding"
+            ) from error
 
 
 def cut_sizes(first: int, second: int, room: int) -> tuple[int, int]:

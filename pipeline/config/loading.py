@@ -158,6 +158,11 @@ def _fit_task(data: DataSection, train: TrainSection, checks: list[tuple[str, st
     if data.task != "auto" and train.metric not in ("auto", "loss", *METRICS[NAMES[data.task]]):
         fitting = ", ".join((*METRICS[NAMES[data.task]], "loss"))
         checks.append(("train.metric", f"data.task = {shown(data.task)} has {fitting} (got {shown(train.metric)})"))
+    if data.task == "token-classification":
+        if not isinstance(data.text, str):
+            checks.append(("data.text", f"entities are found in one text a row (got {shown(data.text)})"))
+        if train.class_weights:
+            checks.append(("train.class_weights", "entities have no classes to weigh (got true)"))
     if data.task == "regression":
         if train.class_weights:
             checks.append(("train.class_weights", "a regression has no classes to weigh (got true)"))

@@ -40,10 +40,10 @@ def _one_rank(value: Any, words: str = 'or "full"') -> Any:
 def _columns(value: Any) -> Any:
     if isinstance(value, str) and value:
         return value
-    pair = isinstance(value, list) and len(value) == 2
-    if pair and all(isinstance(item, str) and item for item in value) and value[0] != value[1]:
+    several = isinstance(value, list) and len(value) in (2, 3)
+    if several and all(isinstance(item, str) and item for item in value) and len(set(value)) == len(value):
         return value
-    raise ValueError("must be a column's name, or a list of exactly two of them")
+    raise ValueError("must be a column's name, or a list of exactly two of them (embedding: or three)")
 
 
 def _targets(value: Any) -> Any:
@@ -107,6 +107,10 @@ class ModelSection(Section):
         default="auto", description="how tokens become one vector; auto = as the checkpoint says"
     )
     head_dropout: float = Field(default=0.1, ge=0, lt=1, description="dropout before the classification head")
+    dimensions: list[Annotated[int, Field(gt=0)]] = Field(
+        default=[],
+        description="embedding: how many of the first numbers have to serve alone too, such as [192, 96]",
+    )
 
 
 class DataSection(Section):
@@ -118,17 +122,23 @@ class DataSection(Section):
     )
     test: Text | None = Field(default=None, description="file to report on, never learned from", examples=["test.csv"])
     text: Annotated[str | list[str], PlainValidator(_columns)] = Field(
-        default="text", description='column of the text, or a pair: ["sentence1", "sentence2"]'
+        default="text",
+        description='column of the text, or a pair: ["sentence1", "sentence2"]; of an embedding 2 columns of texts that '
+        "belong together, or 3, the last of texts that don't",
     )
     label: Text = Field(default="label", description="column of the class, or of the number to predict")
-    task: Literal["auto", "classification", "regression"] = Field(
+    task: Literal["auto", "classification", "regression", "token-classification", "embedding"] = Field(
         default="auto", description="auto = as the labels look"
+    )
+    pairs: Literal["auto", "scores", "positives", "triplets"] = Field(
+        default="auto",
+        description="embedding: auto = triplets with 3 columns; with 2, scores where there is a label, else positives",
     )
     validation_share: float = Field(
         default=0.1, gt=0, lt=0.5, description="share of train taken for validation when there is no file"
     )
-    format: Literal["auto", "csv", "tsv", "jsonl", "parquet"] = Field(
-        default="auto", description="auto = by the file's ending"
+    format: Literal["auto", "csv", "tsv", "jsonl", "parquet", "conll"] = Field(
+        default="auto", description="auto = by the file's ending; conll = a word and its tag in each line"
     )
     dataset: Text | None = Field(
         None,
@@ -194,8 +204,28 @@ class TrainSection(Section):
         default="linear", description="of the rate, after warm-up"
     )
     early_stopping: int = Field(default=0, ge=0, description="stop after so many epochs without improvement; 0 = never")
-    metric: Literal["auto", "accuracy", "macro_f1", "matthews", "pearson", "spearman", "loss"] = Field(
-        default="auto", description="on validation, decides which epoch is kept; auto = accuracy, or pearson"
+    metric: Literal[
+        "auto",
+        "accuracy",
+        "macro_f1",
+        "matthews",
+        "pearson",
+        "spearman",
+        "entity_f1",
+        "entity_precision",
+        "entity_recall",
+        "cosine_spearman",
+        "cosine_pearson",
+        "mrr_at_10",
+        "recall_at_1",
+        "recall_at_5",
+        "recall_at_10",
+        "triplet_accuracy",
+        "loss",
+    ] = Field(
+        default="auto",
+        description="on validation, decides which epoch is kept; auto = accuracy, pearson, entity_f1, cosine_spearman "
+        "or mrr_at_10",
     )
     class_weights: bool = Field(default=False, description="weigh rare classes up in the loss")
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="share of the label given to all classes")

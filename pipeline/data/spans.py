@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline.data.wording import quoted
-from serve.entities import OUTSIDE
+from serve.entities import OUTSIDE, Run
 from serve.errors import InputError
 from serve.words import Words, words_of
 
@@ -84,6 +84,12 @@ def word_tags(spans: Sequence[Span], text: str) -> list[str]:
     for span, (first, after) in zip(spans, _covered(spans, words), strict=True):
         tags[first:after] = [f"B-{span.label}", *[f"I-{span.label}"] * (after - first - 1)]
     return tags
+
+
+def word_runs(spans: Sequence[Span], text: str) -> list[Run]:
+    """The words that each span takes."""
+    places = zip(spans, _covered(spans, words_of(text)), strict=True)
+    return [Run(span.label, first, after) for span, (first, after) in places]
 
 
 def widened(spans: Sequence[Span], text: str) -> int:

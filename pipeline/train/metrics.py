@@ -17,6 +17,10 @@ HIGHER_IS_BETTER = {
     "pearson": True,
     "spearman": True,
     "entity_f1": True,
+    **dict.fromkeys(("cosine_spearman", "cosine_pearson", "mrr_at_10", "triplet_accuracy"), True),
+    **dict.fromkeys(("recall_at_1", "recall_at_5", "recall_at_10"), True),
+    "entity_precision": True,
+    "entity_recall": True,
     "loss": False,
 }
 

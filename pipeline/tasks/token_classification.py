@@ -1,0 +1,93 @@
+"""Texts to the entities in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.config.schema import DataSection
+from pipeline.data import Dataset, Split
+from pipeline.data.entities import load_entities, spans_at
+from pipeline.data.entity_profile import profile_entities
+from pipeline.data.spans import word_runs
+from pipeline.model.load import Loaded
+from pipeline.model.source import Source
+from pipeline.model.tagger import load_merged_tagger, load_tagger
+from pipeline.tasks.text import TextTask
+from pipeline.train.entities import EntityRows, ForEntities
+from pipeline.train.entity_metrics import entity_detail
+from pipeline.train.learning import Learning, TrainRows
+from pipeline.train.rows import count_tokens
+from serve.answers import Prediction
+from serve.entities import kinds_of, runs_of
+from serve.errors import UsageError
+from serve.pieces import Output, Prepared
+from serve.tagging import word_logits
+
+
+class TokenClassification(TextTask):
+    """A tag for each word; what is told of it are entities."""
+
+    name = "token-classification"
+
+    def read(self, data: DataSection, seed: int) -> Dataset:
+        if not isinstance(data.text, str):
+            raise UsageError("data.text: entities are found in one text a row (got a pair)")
+        return load_entities(
+            train=data.train,
+            validation=data.validation,
+            test=data.test,
+            text=None if data.text == _default("text") else data.text,
+            label=None if data.label == _default("label") else data.label,
+            validation_share=data.validation_share,
+            seed=seed,
+            format=data.format,
+            dataset=data.dataset,
+            dataset_config=data.dataset_config,
+        )
+
+    def profile(self, dataset: Dataset, loaded: Loaded, length: int) -> dict[str, Any]:
+        return profile_entities(dataset, lambda texts: count_tokens(loaded.tokenizer, texts), length)
+
+    def load(self, source: Source, labels: Sequence[str], *, pooling: str, dropout: float) -> Loaded:
+        return load_tagger(source, labels, dropout=dropout)
+
+    def merged(self, folder: Path) -> Loaded:
+        return load_merged_tagger(folder)
+
+    def learning(self, loaded: Loaded) -> Learning:
+        return ForEntities(loaded.tokenizer, _tags(loaded))
+
+    def rows(self, loaded: Loaded, split: Split, length: int, *, training: bool = False) -> TrainRows:
+        return EntityRows(loaded.tokenizer, split, _tags(loaded), length)
+
+    def detail(
+        self, split: Split, labels: Sequence[str], rows: Sequence[Prepared], outputs: Sequence[Sequence[Output]]
+    ) -> dict[str, Any]:
+        truth = [word_runs(spans_at(split, row), text) for row, (text,) in enumerate(split.texts)]
+        guess = [
+            runs_of(word_logits(own, row.note).argmax(axis=-1), row.note.shared, labels)
+            for row, own in zip(rows, outputs, strict=True)
+        ]
+        return entity_detail(truth, guess, [len(row.note.words) for row in rows], kinds_of(labels))
+
+    def example(self, split: Split, labels: Sequence[str], place: int, answer: Prediction) -> dict[str, Any]:
+        found = [(one.label, one.start, one.end, one.score) for one in answer.entities or ()]
+        return {
+            "text": split.texts[place][0],
+            "entities": [dict(zip(("label", "start", "end", "score"), one, strict=True)) for one in found],
+            "truth": [span._asdict() for span in spans_at(split, place)],
+        }
+
+
+def _tags(loaded: Loaded) -> list[str]:
+    names: Any = loaded.model.config.id2label
+    return [names[place] for place in range(len(names))]
+
+
+def _default(key: str) -> Any:
+    return DataSection.model_fields[key].default
+
+
+TASK = TokenClassification()
