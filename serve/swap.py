@@ -9,6 +9,9 @@ from serve.errors import InputError
 from serve.record import Record
 
 CLASSES = "classes"
+KINDS = ("row", "token", "embedding")
+Kind = Literal["row", "token", "embedding"]
+"""What a head gives: an output a row, one for each token, or a vector that needs no weights."""
 FORMS = ("bypass", "factored", "untouched")
 Form = Literal["bypass", "factored", "untouched"]
 
@@ -89,9 +92,9 @@ class HeadWeight:
 class HeadSpec:
     """A head's graph: `inputs` are outputs of the backbone (batch first) or inputs of the bundle, by name.
 
-    `weights` are further inputs, shared by no two adapters; `output` is float32 (batch, classes). `pooling` is how
-    the backbone made one vector of a row's tokens ("" where it isn't told): an adapter that learned on another is
-    refused.
+    `weights` are further inputs, shared by no two adapters; `output` is float32 (batch, classes), or what its `kind`
+    gives: (batch, sequence, classes) of "token", (batch, dimensions) of "embedding". `pooling` is how one vector is
+    made of a row's tokens ("" where it isn't told): an adapter that learned on another is refused.
     """
 
     name: str
@@ -100,6 +103,7 @@ class HeadSpec:
     output: str
     weights: tuple[HeadWeight, ...]
     pooling: str = ""
+    kind: Kind = "row"
 
     @classmethod
     def from_dict(cls, value: Any, where: str) -> HeadSpec:
@@ -114,6 +118,7 @@ class HeadSpec:
                 for place, item in enumerate(record.array("weights"))
             ),
             pooling=record.get("pooling", str),
+            kind=cast(Kind, record.choice("kind", KINDS)) if record.has("kind") else "row",
         )
         record.end()
         return spec

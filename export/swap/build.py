@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from export.swap.cut import HEAD_FILE, cut
+from export.swap.cut import HEAD_FILE, Cut, cut
 from export.swap.inject import SIGMA, LayerPlan, folded_weights, inject, one_weight
 from export.swap.shapes import Feeds, probe
 from export.swap.weights import Place, point, write_weights
+from serve.errors import InputError
 from serve.files import write_bytes
-from serve.swap import HeadSpec, LayerSpec
+from serve.swap import HeadSpec, Kind, LayerSpec
 
 if TYPE_CHECKING:
     import onnx
@@ -32,30 +33,48 @@ class SwapFiles:
     width: int
     outputs: tuple[str, ...]
     layers: tuple[LayerSpec, ...]
-    head: HeadSpec
+    heads: tuple[HeadSpec, ...]
     bytes: int
 
+    @property
+    def head(self) -> HeadSpec:
+        """The first task's."""
+        return self.heads[0]
 
-def build_swap(
-    base: onnx.ModelProto,
-    plans: Mapping[str, LayerPlan],
-    whole: Mapping[str, int | None],
-    probes: Sequence[Feeds],
-    folder: Path,
-    pooling: str = "",
-) -> SwapFiles:
-    """Write model.onnx (the backbone with `sigma`), fold.onnx, head.onnx and weights.safetensors into `folder`.
 
-    `base` is the base model with a task's head, as `export.graph` writes it, nothing folded; `plans` say what each
-    adapted layer carries; `whole` the parameters trained whole and the axis of each that counts classes; `probes` some
-    batches of `export.swap.shapes.PROBES`; `pooling` is what the manifest tells of the head. The same arguments give
-    the same bytes. Raises InputError where the graph can't be cut or a layer can't be swapped.
+@dataclass(frozen=True, slots=True)
+class HeadGraph:
+    """What a head is cut from: the base model with the task's head as a graph, nothing folded.
+
+    `whole` are the parameters trained whole and the axis of each that counts classes, `probes` some batches of
+    `export.swap.shapes.PROBES`; `name`, `pooling` and `kind` are what the manifest tells of the head.
+    """
+
+    base: onnx.ModelProto
+    whole: Mapping[str, int | None]
+    probes: Sequence[Feeds]
+    name: str = "default"
+    pooling: str = ""
+    kind: Kind = "row"
+
+
+def build_swap(plans: Mapping[str, LayerPlan], heads: Sequence[HeadGraph], folder: Path) -> SwapFiles:
+    """Write model.onnx (the backbone with `sigma`), fold.onnx, weights.safetensors and the heads into `folder`.
+
+    `plans` say what each adapted layer carries. The backbone is cut from the first head's graph. Where there are
+    several, all are cut deeply, at the output of what they share. The same arguments give the same bytes. Raises
+    InputError where a graph can't be cut, a layer can't be swapped, or graphs share no tensor.
     """
 
     import onnx_ir
 
-    shapes = probe(base, probes)
-    parts = cut(base, whole, plans, shapes)
+    files = [HEAD_FILE, *(f"head.{head.name}.onnx" for head in heads[1:])]
+    cuts = [
+        cut(one.base, one.whole, plans, probe(one.base, one.probes), one.name, file=file, deep=len(heads) > 1)
+        for one, file in zip(heads, files, strict=True)
+    ]
+    _check_shared(heads, cuts)
+    parts = cuts[0]
     one_weight(parts.backbone, list(plans))
     plain = onnx_ir.to_proto(parts.backbone)
     folded = {name for name, _ in folded_weights(parts.backbone, list(plans)).values()}
@@ -70,12 +89,30 @@ def build_swap(
     nowhere = {name: (0, _bytes(plain, name)) for name in folded if name not in places}
     _save(backbone, folder / BACKBONE_FILE, places)
     _save(plain, folder / FOLD_FILE, places | nowhere)
-    _save(onnx_ir.to_proto(parts.head), folder / HEAD_FILE, {})
-    files = (BACKBONE_FILE, FOLD_FILE, HEAD_FILE, WEIGHTS_FILE)
+    for part, file in zip(cuts, files, strict=True):
+        _save(onnx_ir.to_proto(part.head), folder / file, {})
     width = sum(len(layer.kept) for layer in layers)
-    size = sum((folder / name).stat().st_size for name in files)
-    head = dataclasses.replace(parts.spec, pooling=pooling)
-    return SwapFiles(width, parts.outputs, tuple(layers), head, size)
+    size = sum((folder / name).stat().st_size for name in (BACKBONE_FILE, FOLD_FILE, WEIGHTS_FILE, *files))
+    specs = tuple(
+        dataclasses.replace(part.spec, pooling=one.pooling, kind=one.kind)
+        for part, one in zip(cuts, heads, strict=True)
+    )
+    return SwapFiles(width, parts.outputs, tuple(layers), specs, size)
+
+
+def _check_shared(heads: Sequence[HeadGraph], cuts: Sequence[Cut]) -> None:
+    """All heads must take the same tensors of the backbone."""
+    (name, first), *others = [
+        (one.name, {output: part.shapes.example(output) for output in part.outputs})
+        for one, part in zip(heads, cuts, strict=True)
+    ]
+    for other, found in others:
+        if found != first:
+            told = [", ".join(f"{key} {shape}" for key, shape in one.items()) for one in (found, first)]
+            raise InputError(
+                f"one backbone can't serve {name} and {other}: {other} begins at {told[0]}, {name} at {told[1]};"
+                " give each a bundle of its own"
+            )
 
 
 def _arrays(model: onnx.ModelProto, always: set[str]) -> dict[str, npt.NDArray[np.float32]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -37,13 +37,18 @@ def cut(
     layers: Collection[str],
     shapes: Shapes,
     name: str = "default",
+    *,
+    file: str = HEAD_FILE,
+    deep: bool = False,
 ) -> Cut:
     """Cut a graph with one output at everything downstream of the parameters that a task trains whole.
 
     `whole` names those parameters and the axis of each that counts classes (None for none); `layers` the adapted
     layers, which must be upstream. What is downstream moves into the head, and with it whatever it needs that costs
     nothing (masks, places of tokens: all that no weight matrix touched), so that a head can answer some of the rows.
-    Tensors between the two are called `features` (`features_1`, ...), batch first.
+    Tensors between the two are called `features` (`features_1`, ...), batch first. A `deep` cut is at the last node
+    with a parameter that isn't trained whole, so that pooling belongs to the head, and graphs that differ in nothing
+    else are cut at the same tensor.
 
     Raises InputError where a parameter isn't in the graph, an adapted layer is downstream, or nothing is left to share.
     """
@@ -52,6 +57,8 @@ def cut(
     backbone, head = onnx_ir.from_proto(proto), onnx_ir.from_proto(proto)
     held = _held(backbone.graph, whole)
     below = _downstream(backbone.graph, held)
+    if deep:
+        below = _deepened(backbone.graph, below)
     late = sorted({layer for layer in layers if any(_is_of(node, layer) for node in below)})
     if late:
         raise InputError(
@@ -75,7 +82,7 @@ def cut(
     kept = [str(value.name) for value in inputs]
     weights = _head(head, renamed, kept, whole, shapes)
     output = str(head.graph.outputs[0].name)
-    spec = HeadSpec(name, HEAD_FILE, (*renamed.values(), *kept), output, weights)
+    spec = HeadSpec(name, file, (*renamed.values(), *kept), output, weights)
     return Cut(backbone, head, tuple(renamed.values()), spec, shapes.renamed(renamed))
 
 
@@ -111,6 +118,30 @@ def _downstream(graph: onnx_ir.Graph, values: Collection[onnx_ir.Value]) -> list
             nodes.append(node)
             reached |= {str(value.name) for value in node.outputs}
     return nodes
+
+
+def _deepened(graph: onnx_ir.Graph, below: list[onnx_ir.Node]) -> list[onnx_ir.Node]:
+    """These nodes, and those before them that have no parameter and are of use to nothing else; in graph order."""
+    inside, weighty = set(below), dict[Any, bool]()
+    ends = {id(value) for value in graph.outputs}
+    for node in reversed(list(graph)):
+        users = [use.node for value in node.outputs for use in value.uses()]
+        last = any(id(value) in ends for value in node.outputs)
+        only = (users or last) and all(user in inside for user in users)
+        if only and not _has_parameter(node) and _weighty(node, weighty):
+            inside.add(node)
+    return [node for node in graph if node in inside]
+
+
+def _has_parameter(node: onnx_ir.Node) -> bool:
+    """Whether a float initializer of more than one number is among its inputs."""
+    import onnx_ir
+
+    values = [value for value in node.inputs if value is not None and value.is_initializer()]
+    sizes = [
+        value.shape.numpy() for value in values if value.dtype == onnx_ir.DataType.FLOAT and value.shape is not None
+    ]
+    return any(int(np.prod(size)) > 1 for size in sizes)
 
 
 def _boundary(below: list[onnx_ir.Node]) -> tuple[list[onnx_ir.Value], list[onnx_ir.Value]]:
@@ -209,7 +240,9 @@ def _head(
     graph.inputs.extend(stays)
     specs = [_weight_input(graph, name, axis) for name, axis in sorted(whole.items())]
     output = graph.outputs[0]
-    output.shape = onnx_ir.Shape(["batch", CLASSES])
+    rank = len(shapes.found[str(output.name)][0])
+    last = CLASSES if any(CLASSES in spec.shape for spec in specs) else shapes.example(str(output.name))[-1]
+    output.shape = onnx_ir.Shape(["batch", *(["sequence"] if rank == 3 else []), last])
     RemoveUnusedNodesPass()(model)
     return tuple(specs)
 

@@ -11,7 +11,7 @@ from serve.adapters.adapter import LoadedAdapter, read_adapter
 from serve.bundle import Bundle
 from serve.encoder import encoder_in
 from serve.engine import AdapterSession, Engine
-from serve.manifest import BaseSpec, Created, FileEntry, InputSpec, Manifest, MeasuredOn, OutputSpec, Variant
+from serve.manifest import BaseSpec, Created, FileEntry, Inputs, Manifest, MeasuredOn, OutputSpec, Variant
 from serve.swap import SwapSpec
 
 
@@ -22,7 +22,7 @@ def swap_spec(files: SwapFiles, adapters: Sequence[str], price: dict[str, float]
         files.width,
         files.outputs,
         files.layers,
-        (files.head,),
+        files.heads,
         WEIGHTS_FILE,
         FOLD_FILE,
         tuple(adapters),
@@ -40,7 +40,7 @@ class Draft:
         self,
         folder: Path,
         files: SwapFiles,
-        inputs: InputSpec,
+        inputs: Inputs,
         base: BaseSpec,
         basis_id: str,
         model: Path,
@@ -61,7 +61,7 @@ class Draft:
             measured_on=MeasuredOn("", (), 1, "?"),
             created=Created("0", "", {}),
             swap=swap_spec(files, ("draft",)),
-            files=dict.fromkeys((file, files.head.file), FileEntry(0, "0" * 64)),
+            files=dict.fromkeys((file, *(head.file for head in files.heads)), FileEntry(0, "0" * 64)),
         )
         self.encoder = encoder_in(model, inputs)
         self.engine = Engine(Bundle(folder, self.manifest), self.encoder)

@@ -14,7 +14,7 @@ from pipeline.stages.context import Context, read_result
 from pipeline.stages.evaluate import Evaluation, scalars, width_of
 from pipeline.stages.export import GRAPH, input_spec
 from pipeline.stages.quantize import read_quantized
-from serve.manifest import BaseSpec
+from serve.manifest import BaseSpec, Inputs, InputSpec
 from serve.pieces import Row
 
 THREADS = 1
@@ -58,9 +58,10 @@ def bundle(context: Context, folder: Path) -> dict[str, Any]:
         labels=card["labels"],
         inputs=inputs,
         width=width_of(card),
+        output=card.get("output", "logits"),
         variants=variants,
         default_variant=default,
-        tokenizer_json=context.path("merged") / "tokenizer.json",
+        tokenizer_json=tokenizer_of(context, inputs),
         adapters={"default": context.path("adapter")},
         samples=sample_rows(context),
         base=BaseSpec(**card["base"]),
@@ -72,6 +73,11 @@ def bundle(context: Context, folder: Path) -> dict[str, Any]:
         path.rename(folder / path.name)
     shutil.rmtree(packed)
     return {"bundle": str(context.path("bundle")), "default": default, "variants": list(files)}
+
+
+def tokenizer_of(context: Context, inputs: Inputs) -> Path | None:
+    """The merged model's tokenizer, where rows are texts."""
+    return context.path("merged") / "tokenizer.json" if isinstance(inputs, InputSpec) else None
 
 
 def graph_of(context: Context, name: str) -> Path:

@@ -41,6 +41,7 @@ def bundle_swap(context: Context, folder: Path) -> dict[str, Any]:
     single: dict[str, Any] = {**row, SIGMA: sigma}
     batch: dict[str, Any] = {**repeat_row(row, context.config.quantize.batch), SIGMA: sigma}
     latency = measure(files, single, batch, threads=THREADS)
+    heads = [head.file for head in swapped.files.heads]
     packed = folder / "packed"
     write_bundle(
         packed,
@@ -49,6 +50,7 @@ def bundle_swap(context: Context, folder: Path) -> dict[str, Any]:
         labels=card["labels"],
         inputs=swapped.inputs,
         width=width_of(card),
+        output=first.evaluation.output.name,
         variants=[
             VariantFiles(
                 name,
@@ -68,7 +70,7 @@ def bundle_swap(context: Context, folder: Path) -> dict[str, Any]:
         basis_id=swapped.basis_id,
         adapter={"trained": card["trained"]},
         swap=swap_spec(swapped.files, [task.name for task in swapped.tasks], swapped.result["price"]),
-        shared=[swapped.folder / name for name in (WEIGHTS_FILE, FOLD_FILE, swapped.files.head.file)],
+        shared=[swapped.folder / name for name in (WEIGHTS_FILE, FOLD_FILE, *heads)],
         threads=THREADS,
     )
     for path in packed.iterdir():

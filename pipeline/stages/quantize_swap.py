@@ -22,7 +22,7 @@ from pipeline.stages.others import other_run
 from pipeline.stages.swap import ADAPTERS, Task
 from serve.adapters.adapter import LoadedAdapter
 from serve.files import write_json
-from serve.manifest import BaseSpec, InputSpec
+from serve.manifest import BaseSpec, Inputs
 from serve.swap import HeadSpec, LayerSpec
 
 
@@ -32,7 +32,7 @@ class Swapped:
 
     folder: Path
     files: SwapFiles
-    inputs: InputSpec
+    inputs: Inputs
     result: dict[str, Any]
     tasks: tuple[Task, ...]
     context: Context
@@ -46,7 +46,7 @@ class Swapped:
             found["width"],
             tuple(found["outputs"]),
             tuple(LayerSpec.from_dict(layer, "swap.json: layers") for layer in found["layers"]),
-            HeadSpec.from_dict(found["head"], "swap.json: head"),
+            tuple(HeadSpec.from_dict(head, "swap.json: heads") for head in found["heads"]),
             found["bytes"],
         )
         runs = [context, *(other_run(Path(run), context.console) for run in context.config.export.adapters)]

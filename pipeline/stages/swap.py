@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from export.graph import export_onnx
 from export.measure import repeat_row
 from export.parity import random_batches
 from export.store import FactorStore
-from export.swap.build import SwapFiles, build_swap
+from export.swap.build import HeadGraph, SwapFiles, build_swap
 from export.swap.classes import class_axes
 from export.swap.directions import Choice, LayerMoves, choose, kept_share
 from export.swap.draft import Draft
@@ -38,7 +39,7 @@ from serve.adapters.native import write_native
 from serve.adapters.versions import checked_name
 from serve.errors import GateError, InputError, UsageError
 from serve.files import write_json
-from serve.manifest import BaseSpec, InputSpec
+from serve.manifest import BaseSpec, Inputs
 
 ADAPTERS = "adapters"
 CALIBRATION = 16  # batches of real rows, for the energies
@@ -52,7 +53,7 @@ class Task:
     name: str
     run: Context
     adapter: Adapter
-    inputs: InputSpec
+    inputs: Inputs
     evaluation: Evaluation
 
     @classmethod
@@ -78,7 +79,7 @@ def swap(context: Context, folder: Path) -> dict[str, Any]:
     factors = dict(FactorStore().load(tasks[0].adapter.basis))
     moves = _moves(tasks, context, factors)
     inputs = replace(tasks[0].inputs, max_length=max(task.inputs.max_length for task in tasks))
-    choices, files, paid = _within_budget(context, tasks[0], moves, factors, folder)
+    choices, files, paid = _within_budget(context, tasks, moves, factors, folder)
     kept = {name: choice.kept for name, choice in choices.items()}
     shares = dict(zip([task.name for task in tasks], kept_share(moves, choices), strict=True))
     settled: dict[str, Adapter] = {}
@@ -136,12 +137,12 @@ def _on_one_basis(tasks: Sequence[Task], context: Context) -> list[Task]:
         raise UsageError(f"export.adapters: two runs are called the same ({', '.join(names)}); rename a configuration")
     for name in names:
         checked_name(name)
-    first = tasks[0].adapter
+    first = tasks[0]
     for task in tasks[1:]:
-        if task.adapter.card["pooling"] != first.card["pooling"]:
+        if task.inputs.names != first.inputs.names:
             raise InputError(
-                f"export.adapters: {task.name} was trained with pooling {task.adapter.card['pooling']!r},"
-                f" {tasks[0].name} with {first.card['pooling']!r}; one backbone has one"
+                f"export.adapters: {task.name} takes {', '.join(task.inputs.names)},"
+                f" {first.name} {', '.join(first.inputs.names)}; one backbone takes the same"
             )
     adapters = {task.name: task.adapter for task in tasks}
     if same_directions(adapters):
@@ -177,14 +178,14 @@ def _moves(tasks: Sequence[Task], context: Context, factors: Mapping[str, Factor
 
 def _within_budget(
     context: Context,
-    first: Task,
+    tasks: Sequence[Task],
     moves: Mapping[str, LayerMoves],
     factors: Mapping[str, Factors],
     folder: Path,
 ) -> tuple[dict[str, Choice], SwapFiles, dict[str, float]]:
     """Choose by counting multiply-adds, build, time it; where it took longer than its count said, choose fewer."""
-    budget = context.config.export.swap_budget
-    base, whole, probes = _base_graph(first)
+    budget, first = context.config.export.swap_budget, tasks[0]
+    heads = _heads(tasks)
     weights = {name: value.numpy() for name, value in first.adapter.modules.items()}
     single = first.evaluation.median_row()
     batches = {"batch_1": single, "batch_16": repeat_row(single, 16)}
@@ -196,7 +197,7 @@ def _within_budget(
             U, S, Vh = (part.numpy() for part in (factors[name].U, factors[name].S, factors[name].Vh))
             kept = list(choice.kept)
             plans[name] = LayerPlan(choice.form, len(S), choice.kept, Vh.T[:, kept], S[kept], U.T[kept])
-        files = build_swap(base, plans, whole, probes, folder, first.adapter.card["pooling"])
+        files = build_swap(plans, heads, folder)
         measured = price(first.merged, folder, files, weights, batches)
         worst = max(measured.values())
         context.say(f"{files.width:,} directions: {worst:.2f} of the merged graph's time (budget {budget:g})")
@@ -207,6 +208,21 @@ def _within_budget(
         f"export.swap_budget: {budget:g} of the merged graph's time isn't enough on this machine ({worst:.2f} with"
         f" {files.width:,} directions); raise it, or export merged"
     )
+
+
+def _heads(tasks: Sequence[Task]) -> list[HeadGraph]:
+    """A head for each kind of task: those alike in what they give, in pooling, and in the weights that they bring."""
+    found: dict[tuple[Any, ...], Task] = {}
+    for task in tasks:
+        kind = task.evaluation.served.kind
+        found.setdefault((kind, task.adapter.card["pooling"], *sorted(task.adapter.modules)), task)
+    names = Counter(task.run.task.name for task in found.values())
+    heads = []
+    for (kind, pooling, *_), task in found.items():
+        own = task.run.task.name
+        name = "default" if len(found) == 1 else own if names[own] == 1 else f"{own}-{pooling}"
+        heads.append(HeadGraph(*_base_graph(task), name, pooling, kind))
+    return heads
 
 
 def _base_graph(task: Task) -> tuple[onnx.ModelProto, dict[str, int | None], list[Feeds]]:

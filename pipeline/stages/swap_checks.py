@@ -87,7 +87,7 @@ class _Fed:
     name: str
 
     def get_outputs(self) -> list[_Output]:
-        return [_Output("logits")]
+        return [_Output(self.draft.swap.head(self.adapter.head).output)]
 
     def run(self, names: list[str], feeds: Mapping[str, Any]) -> list[Any]:
         return [self.draft.engine.feed(dict(feeds), self.adapter)]

@@ -74,7 +74,7 @@ def read_adapter(source: Path | Files, manifest: Manifest, *, named: str = "") -
     task, labels = _task(card, f"{where}.card")
     tensors = read_tensors(data, tensors_limit(swap, max(1, len(labels))), f"{named}: {TENSORS}")
     groups = _groups(tensors, swap, f"{named}: {TENSORS}")
-    head = _head(groups["module"], swap, len(labels), card, f"{named}: {TENSORS}")
+    head = _head(groups["module"], swap, task, len(labels), card, f"{named}: {TENSORS}")
     sigma, dropped = _sigma(groups["delta"], swap)
     weights = {weight.name: _own(groups["module"][weight.name]) for weight in head.weights}
     return LoadedAdapter(
@@ -205,11 +205,17 @@ def _misfit(have: Mapping[str, tuple[int, ...]], want: Mapping[str, tuple[int, .
     return ""
 
 
-def _head(modules: Tensors, swap: SwapSpec, labels: int, card: dict[str, Any], where: str) -> HeadSpec:
-    """The head that takes exactly these weights; where several do, the one that the card's `head` names."""
+def _head(
+    modules: Tensors, swap: SwapSpec, task: TaskName, labels: int, card: dict[str, Any], where: str
+) -> HeadSpec:
+    """The task's head that takes exactly these weights; where several do, the one that the card's `head` names."""
+    heads = [head for head in swap.heads if head.kind == task_of(task).kind]
+    if not heads:
+        have = ", ".join(sorted({head.kind for head in swap.heads}))
+        raise InputError(f"{where}: no head of this bundle answers {task} (its heads give one output a {have})")
     shapes = {name: value.shape for name, value in modules.items()}
-    problems = {head.name: _misfit(shapes, _shapes(head, max(1, labels))) for head in swap.heads}
-    fitting = [head for head in swap.heads if not problems[head.name]]
+    problems = {head.name: _misfit(shapes, _shapes(head, max(1, labels))) for head in heads}
+    fitting = [head for head in heads if not problems[head.name]]
     if not fitting:
         told = "; ".join(f"head {name}: {problem}" for name, problem in problems.items())
         raise InputError(f"{where}: no head of this bundle takes its modules ({told})")

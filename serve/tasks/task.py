@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from serve.answers import Prediction
 from serve.pieces import Encoder, Output, Prepared, Row
+from serve.swap import Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,8 @@ class Task(Protocol):
     name: str
     columns: tuple[str, ...]
     """The keys of `told` that a table has."""
+    kind: Kind
+    """Of a swappable bundle's heads, the ones that may answer it."""
     per_token: bool
     """Whether the graph gives (batch, sequence, width), and not (batch, width)."""
 

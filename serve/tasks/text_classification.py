@@ -7,6 +7,7 @@ from typing import Any
 
 from serve.answers import Prediction, checked_row, softmax
 from serve.pieces import Encoder, Output, Prepared, Row
+from serve.swap import Kind
 from serve.tasks.task import Asked
 
 
@@ -15,6 +16,7 @@ class TextClassification:
 
     name = "text-classification"
     columns: tuple[str, ...] = ("label", "score")
+    kind: Kind = "row"
     per_token = False
 
     def labels_problem(self, labels: int, width: int | None = None) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from serve.answers import Prediction
 from serve.pieces import Encoder, Output, Prepared, Row
+from serve.swap import Kind
 from serve.tasks.task import Asked
 from serve.tasks.text_classification import text_piece
 
@@ -16,6 +17,7 @@ class TextRegression:
 
     name = "text-regression"
     columns: tuple[str, ...] = ("value",)
+    kind: Kind = "row"
     per_token = False
 
     def labels_problem(self, labels: int, width: int | None = None) -> str:

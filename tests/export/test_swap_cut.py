@@ -13,7 +13,7 @@ from exported_bert import Exported
 from hand_graphs import CLASSIFY, EMBED, WHOLE, WIDTH, check_swapped, hand_graph, hand_probes, mean, normal, product
 from swap_models import make_plans, make_probes, whole_parameters
 
-from export.swap.build import build_swap
+from export.swap.build import HeadGraph, build_swap
 from export.swap.cut import Cut, cut, layer_of
 from export.swap.shapes import probe
 from serve.errors import InputError
@@ -127,7 +127,7 @@ def test_layer_norms_trained_whole_are_refused_on_a_real_graph(bert: Exported, t
     base = onnx.load(bert.path)
     probes = make_probes(CASES[0], bert.model)
     with pytest.raises(InputError, match=r"but bert\.encoder\.layer\.0\.attention.* comes after .*train_layernorm"):
-        build_swap(base, make_plans(bert.model), whole, probes, tmp_path)
+        build_swap(make_plans(bert.model), [HeadGraph(base, whole, probes)], tmp_path)
     assert not list(tmp_path.iterdir())
 
 

@@ -25,7 +25,7 @@ from hand_graphs import (
 )
 from swap_models import Swappable, all_bypass
 
-from export.swap.build import build_swap
+from export.swap.build import HeadGraph, build_swap
 from export.swap.inject import LayerPlan
 from serve.errors import InputError
 from serve.swap import Form
@@ -202,7 +202,7 @@ def test_a_layer_that_is_not_in_the_graph_is_refused(tmp_path: Path) -> None:
     base = hand_graph(PLAIN)
     plans = hand_plans(base, {"one": "bypass"})
     with pytest.raises(InputError) as error:
-        build_swap(base, {**plans, "gone": plans["one"]}, WHOLE, hand_probes(), tmp_path)
+        build_swap({**plans, "gone": plans["one"]}, [HeadGraph(base, WHOLE, hand_probes())], tmp_path)
     assert str(error.value) == ("the graph has no product for layer gone; its adapter can't be swapped; export merged")
 
 
@@ -217,12 +217,12 @@ def test_a_weight_that_the_graph_computes_is_refused(tmp_path: Path) -> None:
     base = hand_graph(nodes)
     plan = LayerPlan("bypass", 8, (0,), normal(8, 1), normal(1), normal(1, 8))
     with pytest.raises(InputError, match=r"one: its weight is computed in the graph.*export merged"):
-        build_swap(base, {"one": plan}, WHOLE, hand_probes(), tmp_path)
+        build_swap({"one": plan}, [HeadGraph(base, WHOLE, hand_probes())], tmp_path)
 
 
 def refused(base: onnx.ModelProto, forms: dict[str, Form], folder: Path) -> str:
     with pytest.raises(InputError) as error:
-        build_swap(base, hand_plans(base, forms), WHOLE, hand_probes(), folder)
+        build_swap(hand_plans(base, forms), [HeadGraph(base, WHOLE, hand_probes())], folder)
     assert "\n" not in str(error.value)
     return str(error.value)
 

@@ -12,7 +12,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from export.swap.build import SwapFiles, build_swap
+from export.swap.build import HeadGraph, SwapFiles, build_swap
 from export.swap.cut import layer_of
 from export.swap.inject import LayerPlan
 from export.swap.shapes import PROBES
@@ -102,7 +102,7 @@ def build_many(folder: Path) -> SwapFiles:
     base = hand_graph([*nodes, ("Sum", [f"{layer}.y" for layer in layers], ["sum"], {}), mean("sum"), CLASSIFY])
     forms: tuple[Form, ...] = ("bypass", "factored", "bypass", "untouched")
     plans = hand_plans(base, {layer: forms[place % 4] for place, layer in enumerate(layers)})
-    return build_swap(base, plans, WHOLE, hand_probes(), folder)
+    return build_swap(plans, [HeadGraph(base, WHOLE, hand_probes())], folder)
 
 
 def matrix(base: onnx.ModelProto, layer: str) -> Floats:
@@ -124,7 +124,7 @@ def check_swapped(
 ) -> SwapFiles:
     """Build a swappable graph of `base`; rows of one batch, each with a sigma of its own, answer as merged graphs."""
     plans = hand_plans(base, forms)
-    files = build_swap(base, plans, whole, hand_probes(), folder)
+    files = build_swap(plans, [HeadGraph(base, whole, hand_probes())], folder)
     for name in ("model.onnx", "fold.onnx", "head.onnx"):
         onnx.checker.check_model(str(folder / name))
     backbone, head = session(folder / "model.onnx"), session(folder / "head.onnx")

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from export.parity import Batch, random_batches
-from export.swap.build import BACKBONE_FILE, FOLD_FILE, WEIGHTS_FILE, SwapFiles, build_swap
+from export.swap.build import BACKBONE_FILE, FOLD_FILE, WEIGHTS_FILE, HeadGraph, SwapFiles, build_swap
 from export.swap.cut import HEAD_FILE
 from export.swap.draft import swap_spec
 from export.swap.inject import LayerPlan
@@ -124,7 +124,7 @@ class Swappable:
         cls, case: Case, model: PreTrainedModel, base: onnx.ModelProto, folder: Path, form: Any = every_form
     ) -> Swappable:
         plans = make_plans(model, form)
-        files = build_swap(base, plans, whole_parameters(model), make_probes(case, model), folder)
+        files = build_swap(plans, [HeadGraph(base, whole_parameters(model), make_probes(case, model))], folder)
         return cls(case, model, base, plans, folder, files)
 
     @cached_property
