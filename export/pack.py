@@ -21,7 +21,7 @@ from serve.engine import open_default
 from serve.errors import InputError
 from serve.files import atomic_dir, write_bytes
 from serve.machine import cpu_model, instruction_sets
-from serve.manifest import BaseSpec, Created, FileEntry, InputSpec, Manifest, MeasuredOn, OutputSpec, Variant
+from serve.manifest import BaseSpec, Created, FileEntry, Inputs, Manifest, MeasuredOn, OutputSpec, Variant
 from serve.pieces import Row
 from serve.samples import prepared_rows, sample_outputs
 from serve.settings import SINGLE
@@ -71,7 +71,7 @@ def write_bundle(
     name: str,
     task: TaskName,
     labels: Sequence[str],
-    inputs: InputSpec,
+    inputs: Inputs,
     width: int,
     variants: Sequence[VariantFiles],
     default_variant: str,
@@ -144,6 +144,7 @@ def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
 def _samples(folder: Path, manifest: Manifest, rows: Sequence[Row]) -> bytes:
     present = {path.relative_to(folder).as_posix(): FileEntry(0, "") for path in folder.rglob("*") if path.is_file()}
     draft = Bundle(folder, dataclasses.replace(manifest, files=present))
+    rows = [manifest.input.as_sample(row) for row in rows]
     encoder = open_encoder(draft)
     outputs: dict[str, Any] = {}
     tolerance: dict[str, float] = {}

@@ -148,6 +148,8 @@ def _place_data(section: DataSection, folder: Path, checks: list[tuple[str, str]
             continue
         place = (folder / Path(value).expanduser()).resolve()
         placed[key] = str(place)
+        if require_files and section.task == "image-classification" and place.is_dir():
+            continue
         if require_files and not place.is_file():
             names = [found.name for found in place.parent.iterdir()] if place.parent.is_dir() else []
             checks.append((f"data.{key}", f"no such file: {place} (got {shown(value)}){closest(place.name, names)}"))

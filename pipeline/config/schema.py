@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainValidator, StringConstra
 from pydantic.fields import FieldInfo
 
 from export.variants.kinds import MADE
+from pipeline.tasks.words import AUGMENT
 
 Text = Annotated[str, StringConstraints(min_length=1)]
 Rank = int | float | str
@@ -44,6 +45,12 @@ def _columns(value: Any) -> Any:
     if several and all(isinstance(item, str) and item for item in value) and len(set(value)) == len(value):
         return value
     raise ValueError("must be a column's name, or a list of exactly two of them (embedding: or three)")
+
+
+def _augment(value: Any) -> Any:
+    if isinstance(value, list) and all(way in AUGMENT for way in value) and len(set(value)) == len(value):
+        return value
+    raise ValueError(f"must be a list of {', '.join(AUGMENT)}, or []")
 
 
 def _targets(value: Any) -> Any:
@@ -126,9 +133,14 @@ class DataSection(Section):
         description='column of the text, or a pair: ["sentence1", "sentence2"]; of an embedding 2 columns of texts that '
         "belong together, or 3, the last of texts that don't",
     )
+    image: Text = Field(default="image", description="images: column of their paths, or bytes")
     label: Text = Field(default="label", description="column of the class, or of the number to predict")
-    task: Literal["auto", "classification", "regression", "token-classification", "embedding"] = Field(
-        default="auto", description="auto = as the labels look"
+    task: Literal[
+        "auto", "classification", "regression", "token-classification", "image-classification", "embedding"
+    ] = Field(default="auto", description="auto = texts, and as their labels look")
+    augment: Annotated[list[str], PlainValidator(_augment)] = Field(
+        default=["crop", "rotate", "colour"],
+        description="images: how they are varied at random in training; flip too, where left and right don't matter",
     )
     pairs: Literal["auto", "scores", "positives", "triplets"] = Field(
         default="auto",
@@ -174,7 +186,7 @@ class AdapterSection(Section):
         default=1.0, gt=0, le=1, description="share of what was learned to keep; directions beyond it are dropped"
     )
     targets: Annotated[str | list[str], PlainValidator(_targets)] = Field(
-        default="all-linear", description='"all-linear", a pattern, or a list of module names'
+        default="all-linear", description='"all-linear", "all" (convolutions too), a pattern, or a list of module names'
     )
     train_bias: bool = Field(default=False, description="train the biases too")
     train_layernorm: bool = Field(default=False, description="train the LayerNorms too")

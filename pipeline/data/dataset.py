@@ -21,7 +21,8 @@ class Split:
     `source` is the file as it was named, or `dataset#split`; a validation split carved from the training
     rows says so. `sha256` is that of the source file; of the canonical JSON of the rows where there is no
     file of its own. `lines[i]` is the 1-based line (text files, first line of the row) or row (Parquet, hub)
-    in the source; empty when not known. `images[i]` is a row's image; then there are no texts.
+    in the source; empty when not known. `images[i]` is a row's image; then there are no texts, and
+    `augment` says how images are varied while they are learned from.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Split:
     sha256: str
     lines: list[int] = field(default_factory=list)
     images: list[Picture] = field(default_factory=list)
+    augment: tuple[str, ...] = ()
 
     def first(self, count: int) -> Split:
         """The first rows."""
@@ -40,13 +42,15 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A task's data. `labels` are the class names in order, empty for regression."""
+    """A task's data. `labels` are the class names in order, empty for regression. `metrics` are what the rows can be
+    measured by, where that isn't the same for all rows of the task; the first is what `auto` stands for."""
 
     task: str
     labels: tuple[str, ...]
     train: Split
     validation: Split
     test: Split | None
+    metrics: tuple[str, ...] = ()
 
     def splits(self) -> tuple[Split, ...]:
         """The splits there are: train, validation and, if given, test."""

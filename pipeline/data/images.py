@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.data.carve import carve
@@ -23,6 +24,7 @@ def load_images(
     test: str | Path | None = None,
     image: str = "image",
     label: str = "label",
+    augment: Sequence[str] = (),
     validation_share: float = 0.1,
     seed: int = 0,
     format: str = "auto",  # noqa: A002  the configuration's own word
@@ -34,9 +36,9 @@ def load_images(
     `train`, `validation` and `test` are image folders (a folder a label) or files with the columns `image` and
     `label`; a folder that holds `train` and no labels gives the splits that it has. With `dataset` they are names of
     its splits, as in `load.load_dataset`. A split's `images[i]` is a `Picture`, its texts are empty. Without
-    `validation`, `validation_share` of the training rows becomes it, the same image never on both sides. Every image's
-    header is checked, none is decoded. Raises UsageError, InputError (with file and line), TooLarge and
-    MissingDependency.
+    `validation`, `validation_share` of the training rows becomes it, the same image never on both sides. `augment` is
+    handed on with the training rows. Every image's header is checked, none is decoded. Raises UsageError, InputError
+    (with file and line), TooLarge and MissingDependency.
     """
     if dataset is None and dataset_config is not None:
         raise UsageError(f"data.dataset_config: {quoted(dataset_config)} is given without data.dataset")
@@ -67,7 +69,9 @@ def load_images(
         parts = whole, split_of("validation", read(validation))
     else:
         parts = _carved(table, whole, names, validation_share, seed)
-    return Dataset(IMAGES, names, *parts, split_of("test", read(test)) if test is not None else None)
+    learned, chosen = parts
+    tested = split_of("test", read(test)) if test is not None else None
+    return Dataset(IMAGES, names, replace(learned, augment=tuple(augment)), chosen, tested)
 
 
 def _split(

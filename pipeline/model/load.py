@@ -33,6 +33,10 @@ class Loaded:
     whole: tuple[str, ...]
     pooling: str
     """`mean`, `cls`, or `architecture` for the architecture's own head."""
+    width: int = 0
+    """Numbers of an output; 0: as many as there are labels."""
+    dimensions: tuple[int, ...] = ()
+    """The first numbers of an embedding that have to serve alone too, besides all of them."""
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -62,7 +66,7 @@ def load(source: Source, labels: Sequence[str], *, pooling: str = "auto", dropou
     if tokenizer.pad_token_id is None:
         set_pad(tokenizer, source)
     model.config.pad_token_id = tokenizer.pad_token_id
-    return Loaded(model, tokenizer, _whole_modules(model, missing), chosen)
+    return Loaded(model, tokenizer, whole_modules(model, missing), chosen)
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
@@ -118,9 +122,9 @@ def _with_own_head(source: Source, config: PretrainedConfig) -> tuple[PreTrained
     except ValueError as error:
         raise InputError(f"model.base: {source.name} has no sequence classifier ({first_line(error)})") from None
     except (OSError, SafetensorError) as error:
-        raise _unreadable(source, error) from None
+        raise unreadable(source, error) from None
     missing = set(report["missing_keys"])
-    _refuse_random(source, {key for key in missing if key.startswith(f"{model.base_model_prefix}.")})
+    refuse_random(source, {key for key in missing if key.startswith(f"{model.base_model_prefix}.")})
     return model, missing
 
 
@@ -134,13 +138,13 @@ def bare(source: Source, config: PretrainedConfig) -> nn.Module:
         except TypeError:  # an architecture whose models never have a pooler
             encoder, report = AutoModel.from_pretrained(source.folder, **options)
     except (OSError, ValueError, SafetensorError) as error:
-        raise _unreadable(source, error) from None
-    _refuse_random(source, set(report["missing_keys"]))
+        raise unreadable(source, error) from None
+    refuse_random(source, set(report["missing_keys"]))
     made: nn.Module = encoder
     return made
 
 
-def _refuse_random(source: Source, missing: set[str]) -> None:
+def refuse_random(source: Source, missing: set[str]) -> None:
     """A pooler may be missing from a checkpoint, and is then trained whole; a layer may not: it would be random."""
     layers = sorted(key for key in missing if "pooler" not in key)
     if layers:
@@ -150,11 +154,12 @@ def _refuse_random(source: Source, missing: set[str]) -> None:
         )
 
 
-def _unreadable(source: Source, error: Exception) -> InputError:
+def unreadable(source: Source, error: Exception) -> InputError:
+    """What is raised for weights that can't be read."""
     return InputError(f"model.base: {source.name}: transformers can't read its weights ({first_line(error)})")
 
 
-def _whole_modules(model: PreTrainedModel, missing: set[str]) -> tuple[str, ...]:
+def whole_modules(model: PreTrainedModel, missing: set[str]) -> tuple[str, ...]:
     """Modules outside the base model, and modules inside it that the checkpoint didn't have (a pooler)."""
     from pipeline.svf import head_modules
 

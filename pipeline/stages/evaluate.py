@@ -17,7 +17,7 @@ from pipeline.tasks import task_of
 from pipeline.tasks.words import headline
 from serve.batching.queueing import in_batches
 from serve.encoder import encoder_in
-from serve.manifest import InputSpec, OutputSpec
+from serve.manifest import Inputs, OutputSpec
 from serve.pieces import Output, Piece, Prepared, Row, length
 from serve.session import GraphSession, Session
 from serve.tasks import task_of as served_task_of
@@ -51,13 +51,14 @@ class Answers:
 class Evaluation:
     """Encodes a split's rows once, when they are first asked for; each graph is then run on them."""
 
-    def __init__(self, context: Context, inputs: InputSpec) -> None:
+    def __init__(self, context: Context, inputs: Inputs) -> None:
         card = read_card(context.path("adapter"))["card"]
         self.task = task_of(card["task"])
         self.labels: list[str] = card["labels"]
-        self.metric = headline(self.task.name, context.config.train.metric)
+        metrics = context.dataset.metrics
+        self.metric = headline(self.task.name, context.config.train.metric, metrics)
         if self.metric == "loss":
-            self.metric = headline(self.task.name)
+            self.metric = headline(self.task.name, metrics=metrics)
         self.inputs = inputs
         self.served = served_task_of(self.task.name)
         self.output = OutputSpec(card.get("output", "logits"), width_of(card), self.served.per_token)

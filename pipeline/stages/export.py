@@ -13,9 +13,9 @@ from export.parity import check_parity, gate_parity, summary
 from pipeline.stages.context import Context, read_result
 from pipeline.stages.evaluate import Evaluation
 from pipeline.stages.record import versions
-from pipeline.train.learning import inputs_of
+from pipeline.train.learning import sample_of
 from serve.files import write_json
-from serve.manifest import InputSpec
+from serve.manifest import Inputs, inputs_from
 
 GRAPH = "model.onnx"
 
@@ -32,7 +32,7 @@ def export(context: Context, folder: Path) -> dict[str, Any]:
     context.say("tracing the graph")
     info = export_onnx(
         loaded.model,
-        inputs_of(learning, rows, range(len(rows))),
+        sample_of(learning, rows),
         graph,
         {
             "svfit.task": card["task"],
@@ -41,6 +41,7 @@ def export(context: Context, folder: Path) -> dict[str, Any]:
             "svfit.basis_id": document["basis_id"],
             "svfit.versions": json.dumps(versions(), sort_keys=True),
         },
+        learning.output,
     )
     inputs = task.inputs(info.inputs, loaded, card)
     batches = task.batches(inputs, loaded, card["max_length"], context.config.train.seed)
@@ -61,11 +62,11 @@ def export(context: Context, folder: Path) -> dict[str, Any]:
     return {"parity": result["parity"], "bytes": info.bytes, "graph": str(context.path("export") / GRAPH)}
 
 
-def input_spec(context: Context) -> InputSpec:
+def input_spec(context: Context) -> Inputs:
     """What the exported graph takes, as `export` recorded it."""
     return recorded_inputs(read_result(context.path("export"), "export.json"))
 
 
-def recorded_inputs(result: dict[str, Any]) -> InputSpec:
+def recorded_inputs(result: dict[str, Any]) -> Inputs:
     """The `inputs` that a stage recorded in its result."""
-    return InputSpec.from_dict(result["inputs"], "inputs")
+    return inputs_from(result["inputs"], "inputs")

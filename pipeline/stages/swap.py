@@ -39,7 +39,7 @@ from serve.adapters.native import write_native
 from serve.adapters.versions import checked_name
 from serve.errors import GateError, InputError, UsageError
 from serve.files import write_json
-from serve.manifest import BaseSpec, Inputs
+from serve.manifest import BaseSpec, Inputs, InputSpec
 
 ADAPTERS = "adapters"
 CALIBRATION = 16  # batches of real rows, for the energies
@@ -78,7 +78,9 @@ def swap(context: Context, folder: Path) -> dict[str, Any]:
     tasks = _on_one_basis(tasks, context)
     factors = dict(FactorStore().load(tasks[0].adapter.basis))
     moves = _moves(tasks, context, factors)
-    inputs = replace(tasks[0].inputs, max_length=max(task.inputs.max_length for task in tasks))
+    inputs = tasks[0].inputs
+    if isinstance(inputs, InputSpec):
+        inputs = replace(inputs, max_length=max(task.inputs.max_length for task in tasks))
     choices, files, paid = _within_budget(context, tasks, moves, factors, folder)
     kept = {name: choice.kept for name, choice in choices.items()}
     shares = dict(zip([task.name for task in tasks], kept_share(moves, choices), strict=True))
@@ -243,6 +245,9 @@ def _base_graph(task: Task) -> tuple[onnx.ModelProto, dict[str, int | None], lis
         path = Path(temporary) / GRAPH
         info = export_onnx(read.model, encoded, path, {"svfit.base": adapter.card["base"]["name"]})
         graph = onnx.load(str(path))
+    axes = class_axes(read.model, adapter.modules)
+    if not isinstance(task.inputs, InputSpec):
+        return graph, axes, [batch.feeds for batch in run.task.batches(task.inputs, read, 1, 0)]
     batches = random_batches(
         info.inputs,
         vocabulary=int(read.model.config.vocab_size),
@@ -252,7 +257,7 @@ def _base_graph(task: Task) -> tuple[onnx.ModelProto, dict[str, int | None], lis
         pad_type_id=task.inputs.pad_type_id,
         shapes=PROBES,
     )
-    return graph, class_axes(read.model, adapter.modules), [batch.feeds for batch in batches if batch.padded]
+    return graph, axes, [batch.feeds for batch in batches if batch.padded]
 
 
 def _settled(task: Task, kept: Mapping[str, Sequence[int]], epochs: int) -> Adapter:

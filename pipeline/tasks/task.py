@@ -13,7 +13,7 @@ from pipeline.model.load import Loaded
 from pipeline.model.source import Source
 from pipeline.train.learning import Learning, TrainRows
 from serve.answers import Prediction
-from serve.manifest import InputSpec
+from serve.manifest import Inputs
 from serve.pieces import Output, Prepared, Row
 
 
@@ -54,11 +54,11 @@ class Task(Protocol):
         ...
 
     # graph and device
-    def inputs(self, names: Sequence[str], loaded: Loaded, card: dict[str, Any]) -> InputSpec:
+    def inputs(self, names: Sequence[str], loaded: Loaded, card: dict[str, Any]) -> Inputs:
         """What the exported graph takes."""
         ...
 
-    def batches(self, inputs: InputSpec, loaded: Loaded, length: int, seed: int) -> list[Batch]:
+    def batches(self, inputs: Inputs, loaded: Loaded, length: int, seed: int) -> list[Batch]:
         """Random inputs of many shapes, `length` tokens at most, for comparing a graph with its model."""
         ...
 

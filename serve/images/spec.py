@@ -59,7 +59,7 @@ class ImageSpec:
     max_length = 1
     """What a row takes of a batch, as that of texts is counted in tokens."""
 
-    def as_sample(self, row: bytes) -> bytes:
+    def as_sample(self, row: Any) -> bytes:
         """A picture small enough to be stored for checking: a PNG, its edges at most twice what `resize` makes them."""
         from serve.images.decode import decode, encode_png
 
@@ -68,7 +68,7 @@ class ImageSpec:
             image.thumbnail((most, most))
         return encode_png(image)
 
-    def row_to_json(self, row: bytes) -> list[str]:
+    def row_to_json(self, row: Any) -> list[str]:
         """A sample row for samples.json: an image's file in base64."""
         return [base64.b64encode(row).decode()]
 
