@@ -1,4 +1,4 @@
-"""A class for each token, on the bare encoder: the same one that a pooled classifier has, so that a bundle can share it."""
+"""A class for each token, on the bare encoder: the one that a pooled classifier has, so that a bundle can share it."""
 
 from __future__ import annotations
 
