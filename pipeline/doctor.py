@@ -33,12 +33,14 @@ STAGES: dict[str, tuple[str, ...]] = {
         "datasets",
         "optimum",
         "peft",
+        "pillow",
         "psutil",
         "pyarrow",
         "pydantic",
         "requests",
         "scikit-learn",
         "scipy",
+        "seqeval",
     ),
 }
 INSTALL = {
