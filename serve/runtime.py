@@ -19,11 +19,12 @@ from serve.encoder import open_encoder
 from serve.engine import Answering, Backbone, Engine, MergedEngine, not_finite
 from serve.errors import InputError, UsageError
 from serve.machine import give_back_memory
-from serve.pieces import Output, Piece, Prepared, Row
+from serve.pieces import Output, Piece, Prepared, Row, length
 from serve.profile import Profile, chosen
 from serve.promotion.promote import Policy, Promoter
 from serve.tasks import task_of
 from serve.tasks.task import Asked
+from serve.tokenize import TextTokenizer
 
 
 class Runtime(Shelf):
@@ -131,8 +132,15 @@ class Runtime(Shelf):
             first += len(row.pieces)
             if not all(np.isfinite(output).all() for output in own):
                 raise InputError(not_finite(pin.tag))
-            found.append(Answer.of(task_of(pin.loaded.task).decide(own, row, pin.loaded.labels), pin.tag))
+            given = task_of(pin.loaded.task).decide(own, row, pin.loaded.labels)
+            found.append(Answer.of(given, pin.tag, sum(map(length, row.pieces))))
         return found
+
+    def whole_length(self, text: str) -> int:
+        """Tokens of a text before any cut, special tokens included. Raises InputError for a bundle of images."""
+        if not isinstance(self._encoder, TextTokenizer):
+            raise InputError("this bundle takes no text")
+        return self._encoder.whole_length(text)
 
     def stats(self) -> dict[str, int]:
         """`adapters` in memory, their `bytes`, and how many are `promoted`; since the start, `loads` from disk,
@@ -154,7 +162,8 @@ class Runtime(Shelf):
         found = {ref: self.pin(ref) for ref in dict.fromkeys(refs)}
         pins = [found[ref] for ref in refs]
         pair = isinstance(inputs, tuple) and len(inputs) == 2 and bool(pins) and pins[0].loaded.texts == 2
-        if isinstance(inputs, str) or (pair and all(isinstance(text, str) for text in inputs)):
+        image = isinstance(inputs, bytes) or (isinstance(inputs, np.ndarray) and inputs.ndim == 3)
+        if image or isinstance(inputs, str) or (pair and all(isinstance(text, str) for text in inputs)):
             rows: list[Any] = [inputs]
         else:
             rows = list(inputs)

@@ -1,4 +1,4 @@
-"""`svfit predict`: labels with probabilities, or values, for texts, a file of any size, or standard input."""
+"""`svfit predict`: answers for texts or images, a file of any size, or standard input."""
 
 from __future__ import annotations
 
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 TABLE_ROWS = 50  # more rows than this go out as JSON lines unless a table is asked for
 CHUNK = 16  # batches read ahead, so that rows of like length can share one
+
+
+Shown = tuple["Row", dict[str, Any]]
+"""A row, and what its answer calls it."""
 
 
 @click.command()
@@ -70,7 +74,8 @@ def predict(
 ) -> None:
     """Answer from BUNDLE, a folder that `svfit run` made.
 
-    Give texts, or --file, or pipe lines in. A bundle of pairs takes two texts, or lines with a tab between.
+    Give texts, or --file, or pipe lines in. A bundle of pairs takes two texts, or lines with a tab between; one of
+    images takes image files or folders, as arguments or as lines, or a file with a column of paths beside it.
     Put -- before a text that starts with a dash. --adapter chooses one that a swappable bundle has
     (`svfit adapter list BUNDLE`).
 
@@ -97,7 +102,8 @@ def predict(
         click.echo(found.remark, err=True)
     with Runtime(opened, variant=variant, threads=threads, profile=found.profile) as runtime:
         pinned = runtime.pin(adapter)
-        rows = _rows(texts, source, columns, pinned.loaded.texts)
+        wanted = pinned.loaded.texts
+        rows = _rows(texts, source, columns, wanted) if wanted else _images(texts, source, columns)
         answers = _answers(runtime, pinned, rows, batch_size, top, quiet or bool(texts))
         head = {"bundle": runtime.bundle.manifest.name, "variant": runtime.variant.name}
         if runtime.bundle.manifest.swap is not None:
@@ -125,38 +131,60 @@ def _write(
             click.echo(json.dumps(answer, ensure_ascii=False))
 
 
-def _rows(texts: tuple[str, ...], source: str | None, columns: tuple[str, ...], wanted: int) -> Iterator[Row]:
+def _rows(texts: tuple[str, ...], source: str | None, columns: tuple[str, ...], wanted: int) -> Iterator[Shown]:
+    """Each row, and how its answer calls it."""
     from serve.rows import read_file, read_lines
 
+    rows: Iterator[Row]
     if texts:
-        if wanted == 1:
-            return iter(texts)
-        if len(texts) % 2:
+        if wanted == 2 and len(texts) % 2:
             raise click.UsageError(f"this bundle takes pairs: give two texts for each answer (got {len(texts)})")
-        return zip(texts[::2], texts[1::2], strict=True)
-    if source is None or source == "-":
-        return read_lines(sys.stdin.buffer, wanted)
-    return read_file(Path(source), wanted, columns)
+        rows = iter(texts) if wanted == 1 else zip(texts[::2], texts[1::2], strict=True)
+    elif source is None or source == "-":
+        rows = read_lines(sys.stdin.buffer, wanted)
+    else:
+        rows = read_file(Path(source), wanted, columns)
+    return ((row, {"text": list(row) if isinstance(row, tuple) else row}) for row in rows)
+
+
+def _images(paths: tuple[str, ...], source: str | None, columns: tuple[str, ...]) -> Iterator[Shown]:
+    """The same of images: files or folders, or lines or a column of their paths."""
+    from serve.images.rows import image_rows
+    from serve.rows import read_file, read_lines
+
+    if paths:
+        named: Iterator[Any] = iter(paths)
+    elif source is None or source == "-":
+        named = read_lines(sys.stdin.buffer, 1)
+    else:
+        named = (Path(source).parent / str(path) for path in read_file(Path(source), 1, columns))
+    return ((data, {"image": path}) for path, data in image_rows(named))
 
 
 def _answers(
-    runtime: Runtime, pinned: Pinned, rows: Iterator[Row], batch_size: int, top: int | None, quiet: bool
+    runtime: Runtime, pinned: Pinned, rows: Iterator[Shown], batch_size: int, top: int | None, quiet: bool
 ) -> Iterator[dict[str, Any]]:
     """Answers ready for JSON, in the order of the rows, a chunk of batches in memory at a time."""
     number = 0
     with counter("rows", quiet) as count:
-        while chunk := list(islice(rows, batch_size * CHUNK)):
-            for row, given in zip(chunk, runtime.predict(chunk, pinned, batch_size), strict=True):
+        while chunk := list(islice(rows, batch_size * (CHUNK if pinned.loaded.texts else 1))):
+            answers = runtime.predict([row for row, _ in chunk], pinned, batch_size)
+            for (_, shown), given in zip(chunk, answers, strict=True):
                 number += 1
-                yield _answer(number, row, given, top)
+                yield {"row": number, **shown, **_told(given, top)}
             count(len(chunk))
 
 
-def _answer(number: int, row: Row, given: Answer, top: int | None) -> dict[str, Any]:
+def _told(given: Answer, top: int | None) -> dict[str, Any]:
     from serve.tasks import task_of
 
-    shown = list(row) if isinstance(row, tuple) else row
-    return {"row": number, "text": shown, **task_of(given.task).told(given, top)}
+    return task_of(given.task).told(given, top)
+
+
+def _parts(answer: dict[str, Any]) -> list[str]:
+    """What an answer calls its row: a text, two, or an image's path."""
+    shown = answer["image"] if "image" in answer else answer["text"]
+    return shown if isinstance(shown, list) else [shown]
 
 
 def _write_document(answers: Iterator[dict[str, Any]], about: dict[str, str]) -> None:
@@ -174,10 +202,10 @@ def _write_csv(answers: Iterator[dict[str, Any]]) -> None:
 
     writer = csv.writer(sys.stdout, lineterminator="\n")
     for place, answer in enumerate(answers):
-        text = answer["text"] if isinstance(answer["text"], list) else [answer["text"]]
+        text = _parts(answer)
         result = [answer["value"]] if "value" in answer else [answer["label"], answer["score"]]
         if place == 0:
-            names = ["text"] if len(text) == 1 else ["text1", "text2"]
+            names = ["image" if "image" in answer else "text"] if len(text) == 1 else ["text1", "text2"]
             writer.writerow(["row", *names, *(["value"] if len(result) == 1 else ["label", "score"])])
         writer.writerow([answer["row"], *text, *result])
 
@@ -193,8 +221,7 @@ def _write_table(answers: list[dict[str, Any]], top: int | None) -> None:
     for title in ("text", "value") if regression else ("text", "label", "score", "then"):
         table.add_column(title, justify="right" if title in ("value", "score") else "left")
     for answer in answers:
-        parts = answer["text"] if isinstance(answer["text"], list) else [answer["text"]]
-        text = Text(_short(" │ ".join(parts)))
+        text = Text(_short(" │ ".join(_parts(answer))))
         if regression:
             table.add_row(text, f"{answer['value']:.4f}")
             continue
