@@ -93,5 +93,5 @@ def _latency(context: Context, evaluation: Evaluation, files: dict[str, Path]) -
 def sample_rows(context: Context) -> list[Row]:
     """Rows a device can check itself by: the first validation texts, then training ones where those are too few."""
     dataset = context.dataset
-    served = context.task.served
-    return (served(dataset.validation) + served(dataset.train))[:MIN_SAMPLES]
+    parts = [context.task.served(split)[:MIN_SAMPLES] for split in (dataset.validation, dataset.train)]
+    return [row for part in parts for row in part][:MIN_SAMPLES]

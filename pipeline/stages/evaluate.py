@@ -25,6 +25,10 @@ from serve.tasks.task import Asked
 
 BATCH = 16
 MEASURED = 4
+CACHED = 256 * 2**20
+"""Bytes of a split's encoded rows that stay in memory between two graphs; images of many rows are read again."""
+CHUNK = 256
+"""Rows that are encoded at a time where they don't."""
 Feeds = dict[str, npt.NDArray[Any]]
 Graph = Path | Session
 """An ONNX file that gives outputs, or whatever is open and gives them."""
@@ -32,15 +36,10 @@ Graph = Path | Session
 
 @dataclass(frozen=True)
 class Answers:
-    """Rows as a device takes them, and the outputs of each one's pieces."""
+    """Rows as a device takes them (their pieces only where all stayed in memory), and the outputs of each one's."""
 
     rows: list[Prepared]
     outputs: list[list[Output]]
-
-    @property
-    def pieces(self) -> list[Piece]:
-        """All that ran."""
-        return [piece for row in self.rows for piece in row.pieces]
 
     @property
     def flat(self) -> list[Output]:
@@ -65,11 +64,11 @@ class Evaluation:
         self.encoder = encoder_in(context.path("merged"), inputs)
         dataset = context.dataset
         self.splits = {split.name: split for split in dataset.splits() if split.name != "train"}
-        self._prepared: dict[str, list[Prepared]] = {}
+        self._prepared: dict[str, list[Prepared] | None] = {}
 
     def metrics(self, graph: Graph, split: str) -> dict[str, Any]:
         """All metrics of one split, and what the report tells of them."""
-        found = self._run(graph, self.split(split))
+        found = self._measured(graph, split)
         return self.task.detail(self.splits[split], self.labels, found.rows, found.outputs)
 
     def every(self, graph: Graph) -> dict[str, dict[str, Any]]:
@@ -82,64 +81,92 @@ class Evaluation:
 
     def difference(self, first: Graph, second: Graph) -> float:
         """Largest absolute difference of two graphs' outputs on the validation rows."""
-        found = [self._run(graph, self.split("validation")).flat for graph in (first, second)]
+        found = [self._measured(graph, "validation").flat for graph in (first, second)]
         return max(float(np.abs(one - other).max()) for one, other in zip(*found, strict=True))
 
     def largest(self, graph: Graph) -> float:
         """Largest absolute output on the validation rows."""
-        return max(float(np.abs(output).max()) for output in self._run(graph, self.split("validation")).flat)
+        return max(float(np.abs(output).max()) for output in self._measured(graph, "validation").flat)
 
     def median_row(self) -> Feeds:
-        """The piece of median length among the validation rows', alone in its batch."""
-        pieces = sorted(self.pieces(self.split("validation")), key=length)
+        """The piece of median length among some validation rows', alone in its batch."""
+        pieces = sorted(self._some(self.splits["validation"], CHUNK), key=length)
         return self.encoder.pad([pieces[len(pieces) // 2]])
 
     def feeds(self, split: str, batch: int) -> list[Feeds]:
         """Some of a split's real rows in batches of `batch`, spread over it, for ranking layers."""
-        pieces = self.pieces(self.split(split))
-        count = min(MEASURED, len(pieces) // batch or 1)
-        places = np.linspace(0, max(0, len(pieces) - batch), count).astype(int)
-        return [self.encoder.pad(pieces[start : start + batch]) for start in places]
+        rows = self.task.served(self.splits[split])
+        count = min(MEASURED, len(rows) // batch or 1)
+        starts = np.linspace(0, max(0, len(rows) - batch), count).astype(int)
+        parts = [pieces_of(self.prepare(rows[start : start + batch])) for start in starts]
+        return [self.encoder.pad(part[:batch]) for part in parts]
 
     def some(self, split: Split, count: int, batch: int) -> list[Feeds]:
         """So many of a split's rows, spread over it, in batches alike in length."""
-        rows = self.task.served(split)
-        chosen = [rows[place] for place in np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int)]
-        pieces = sorted(self.pieces(self.prepare(chosen)), key=length)
+        pieces = sorted(self._some(split, count), key=length)
         return [self.encoder.pad(pieces[start : start + batch]) for start in range(0, len(pieces), batch)]
 
-    def answers(self, graph: Graph, split: Split) -> Answers:
-        """What a graph gives any rows of the run, in their order."""
-        return self._run(graph, self.prepare(self.task.served(split)))
+    def imitated(self, graph: Graph, split: Split) -> tuple[list[Piece], list[Output]]:
+        """All pieces of any rows of the run, and what a graph gives each."""
+        rows = self.prepare(self.task.served(split))
+        return pieces_of(rows), [output for own in self._run(graph, rows) for output in own]
 
-    def split(self, name: str) -> list[Prepared]:
-        """The rows of a split, encoded."""
-        if name not in self._prepared:
-            self._prepared[name] = self.prepare(self.task.served(self.splits[name]))
-        return self._prepared[name]
-
-    def prepare(self, rows: Sequence[Row]) -> list[Prepared]:
-        """Rows as a bundle's encoder makes them."""
+    def prepare(self, rows: Sequence[Row], first: int = 0) -> list[Prepared]:
+        """Rows as a bundle's encoder makes them; they are called by their number from `first` on."""
         return [
             self.served.prepare(self.encoder, row, Asked(self.inputs.text, None, f"row {place}"))
-            for place, row in enumerate(rows, start=1)
+            for place, row in enumerate(rows, start=first + 1)
         ]
 
-    @staticmethod
-    def pieces(rows: Sequence[Prepared]) -> list[Piece]:
-        """All that rows are made of."""
-        return [piece for row in rows for piece in row.pieces]
+    def _some(self, split: Split, count: int) -> list[Piece]:
+        rows = self.task.served(split)
+        places = np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int)
+        return pieces_of(self.prepare([rows[place] for place in places]))
 
-    def _run(self, graph: Graph, rows: list[Prepared]) -> Answers:
-        session = GraphSession(graph, self.inputs, self.output) if isinstance(graph, Path) else graph
-        pieces = self.pieces(rows)
+    def _measured(self, graph: Graph, name: str) -> Answers:
+        rows = self.task.served(self.splits[name])
+        if name not in self._prepared:
+            self._prepared[name] = self._held(rows)
+        held = self._prepared[name]
+        if held is not None:
+            return Answers(held, self._run(graph, held))
+        found, session = Answers([], []), self._open(graph)
+        for start in range(0, len(rows), CHUNK):
+            part = self.prepare(rows[start : start + CHUNK], start)
+            found.outputs.extend(self._run(session, part))
+            found.rows.extend(Prepared((), row.note) for row in part)
+        return found
+
+    def _held(self, rows: Sequence[Row]) -> list[Prepared] | None:
+        """All rows encoded; None where they take more than may stay."""
+        held: list[Prepared] = []
+        size = 0
+        for start in range(0, len(rows), CHUNK):
+            part = self.prepare(rows[start : start + CHUNK], start)
+            size += sum(piece.nbytes for piece in pieces_of(part))
+            if size > CACHED:
+                return None
+            held += part
+        return held
+
+    def _run(self, graph: Graph, rows: Sequence[Prepared]) -> list[list[Output]]:
+        """The outputs of each row's pieces."""
+        session, pieces = self._open(graph), pieces_of(rows)
 
         def run(places: Sequence[int]) -> list[Output]:
             batch = [pieces[place] for place in places]
             return self.encoder.split(session.run(self.encoder.pad(batch)), batch)
 
         outputs = iter(in_batches(run, pieces, BATCH))
-        return Answers(rows, [[next(outputs) for _ in row.pieces] for row in rows])
+        return [[next(outputs) for _ in row.pieces] for row in rows]
+
+    def _open(self, graph: Graph) -> Session:
+        return GraphSession(graph, self.inputs, self.output) if isinstance(graph, Path) else graph
+
+
+def pieces_of(rows: Sequence[Prepared]) -> list[Piece]:
+    """All that rows are made of."""
+    return [piece for row in rows for piece in row.pieces]
 
 
 def width_of(card: dict[str, Any]) -> int:

@@ -47,10 +47,10 @@ def settle(context: Context, adapter: Adapter, kept: Mapping[str, Sequence[int]]
         scale.take_from(last)
 
     def rows(split: Split) -> PieceRows:
-        found = evaluation.answers(context.path("export") / GRAPH, split)
+        pieces, outputs = evaluation.imitated(context.path("export") / GRAPH, split)
         if scale is None:
-            return PieceRows(found.pieces, found.flat)
-        return PieceRows(found.pieces, [(output - scale.mean) / scale.deviation for output in found.flat])
+            return PieceRows(pieces, outputs)
+        return PieceRows(pieces, [(output - scale.mean) / scale.deviation for output in outputs])
 
     fast = plan(context, "loss")
     slower = dataclasses.replace(

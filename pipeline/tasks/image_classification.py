@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from pipeline.config.schema import Config, DataSection
 from pipeline.data import Dataset, Split
 from pipeline.data.images import load_images
 from pipeline.data.picture_profile import profile_pictures
+from pipeline.data.pictures import Picture
 from pipeline.model.load import Loaded
 from pipeline.model.source import Source
 from pipeline.model.vision import ImageReader, load_merged_vision, load_vision
@@ -29,6 +30,25 @@ from serve.pieces import Output, Prepared, Row
 
 THUMBNAIL = 96
 """Pixels along the longer edge of an image in the report."""
+
+
+class Files(Sequence[Row]):
+    """Images' files, read when they are asked for."""
+
+    def __init__(self, pictures: Sequence[Picture]) -> None:
+        self._pictures = pictures
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    @overload
+    def __getitem__(self, place: int) -> Row: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Row]: ...
+    def __getitem__(self, place: int | slice) -> Row | Sequence[Row]:
+        if isinstance(place, slice):
+            return Files(self._pictures[place])
+        return self._pictures[place].read()
 
 
 class ImageClassification:
@@ -80,8 +100,8 @@ class ImageClassification:
         spec = _spec(loaded)
         return random_images(spec.name, spec.shape, seed=seed)
 
-    def served(self, split: Split) -> list[Row]:
-        return [picture.read() for picture in split.images]
+    def served(self, split: Split) -> Sequence[Row]:
+        return Files(split.images)
 
     def detail(
         self, split: Split, labels: Sequence[str], rows: Sequence[Prepared], outputs: Sequence[Sequence[Output]]

@@ -62,8 +62,8 @@ class Task(Protocol):
         """Random inputs of many shapes, `length` tokens at most, for comparing a graph with its model."""
         ...
 
-    def served(self, split: Split) -> list[Row]:
-        """The split's rows as a bundle takes them."""
+    def served(self, split: Split) -> Sequence[Row]:
+        """The split's rows as a bundle takes them; images are read as they are taken out."""
         ...
 
     def detail(
