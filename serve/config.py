@@ -103,6 +103,10 @@ class ServeConfig:
     max_characters: int = field(
         default=1_000_000, metadata=_key(_whole(1), "Most characters of a request, all its rows; above it is 413.")
     )
+    max_pixels: int = field(
+        default=100_000_000,
+        metadata=_key(_whole(1), "Most pixels of a request, all its images, before decoding; above it is 413."),
+    )
     queue_rows: int = field(
         default=2048, metadata=_key(_whole(1), "Most rows that wait; when it is full, requests get 429.")
     )

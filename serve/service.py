@@ -19,6 +19,7 @@ from serve.batching.scheduler import Scheduler
 from serve.changes import Changes
 from serve.config import ServeConfig
 from serve.errors import ClosingError, DeadlineError, InputError, SvfitError, TooLarge
+from serve.images.decode import read_header
 from serve.pieces import Prepared, Row, length
 from serve.runtime import Runtime
 
@@ -221,13 +222,16 @@ class Service:
         seconds: float,
     ) -> list[Answer]:
         characters = self._checked(rows, refs)
-        small = characters <= SMALL and len(set(refs)) <= FEW_ADAPTERS
+        texts = all(isinstance(row, str | tuple) for row in rows)
+        small = texts and characters <= SMALL and len(set(refs)) <= FEW_ADAPTERS
         try:
             async with asyncio.timeout(seconds):
                 until = asyncio.get_running_loop().time() + seconds
                 if small:
                     items = _prepared(runtime, rows, refs)
                 else:
+                    if not texts:
+                        await self.call(_refuse_pixels, rows, self.config.max_pixels)
                     items = await self.call(_prepared, runtime, rows, refs)
                 pieces = [(piece, pin) for row, pin in items for piece in row.pieces]
                 submission = scheduler.submit(pieces, until)
@@ -255,15 +259,33 @@ class Service:
     def _checked(self, rows: Sequence[Row], refs: Sequence[str | None]) -> int:
         """The characters of all rows. Raises InputError, TooLarge."""
         if not rows:
-            raise InputError("no rows; give at least one text")
+            raise InputError("no rows; give at least one")
         if len(refs) != len(rows):
             raise InputError(f"{len(refs)} adapters for {len(rows)} rows; give one for all, or one a row")
         if len(rows) > self.config.max_rows:
             raise TooLarge(f"{len(rows)} rows; a request may have {self.config.max_rows}; send several")
-        characters = sum(sum(map(len, row)) if isinstance(row, tuple) else len(row) for row in rows)
+        characters = sum(map(_characters, rows))
         if characters > self.config.max_characters:
             raise TooLarge(f"{characters} characters; a request may have {self.config.max_characters}; send several")
         return characters
+
+
+def _characters(row: Row) -> int:
+    """Characters of a text, or a pair. An image's file and pixels have limits of their own."""
+    if isinstance(row, tuple):
+        return sum(map(len, row))
+    return len(row) if isinstance(row, str) else 0
+
+
+def _refuse_pixels(rows: Sequence[Row], most: int) -> None:
+    """Hold a request's images to their limit by their headers, before any is decoded. Raises InputError, TooLarge."""
+    pixels = 0
+    for place, row in enumerate(rows, 1):
+        if isinstance(row, bytes):
+            header = read_header(row, f"row {place}")
+            pixels += header.width * header.height
+    if pixels > most:
+        raise TooLarge(f"{pixels:,} pixels; a request's images may have {most:,}; send several, or smaller ones")
 
 
 def _prepared(runtime: Runtime, rows: Sequence[Row], refs: Sequence[str | None]) -> list[tuple[Prepared, Pinned]]:

@@ -1,19 +1,23 @@
-"""POST /v1/predict: texts in, labels with probabilities (or values) out, each row by the adapter it asks for."""
+"""POST /v1/predict: texts or images in, answers out, each row by the adapter it asks for."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, FailFast, Field
+from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 from pydantic_core import to_json
 from starlette.responses import Response
 
 from serve.answers import Answer
+from serve.errors import InputError
 from serve.http.bodies import described, parse
-from serve.http.errors import RESPONSES
+from serve.http.errors import RESPONSES, one_line
 from serve.http.exchange import Exchange
 from serve.http.limits import timeout_seconds
+from serve.http.pictures import FORM_BODY, from_base64, is_form, read_form
+from serve.pieces import Row
 from serve.service import FEW_ROWS, Service
 from serve.tasks import task_of
 
@@ -23,6 +27,7 @@ LARGE = 2**17  # bytes of a body that is parsed in a thread, so that it holds no
 
 FORMS = {
     "text": "a text, or a list with a text or a [first, second] pair for each row",
+    "image": "an image's file in base64, or a list with one for each row",
     "adapter": "a name, or a list with a name or null for each row",
 }
 
@@ -42,11 +47,12 @@ class First(FailFast):
 
 
 Rows = Annotated[list[str | Pair], First()]
+Images = Annotated[list[str], First()]
 Refs = Annotated[list[str | None], First()]
 
 
 class PredictRequest(BaseModel):
-    """One text, or a list of rows; a row is a text, or a pair of texts for an adapter that takes pairs."""
+    """One row or a list of them: `text` (a text, or a pair for an adapter that takes pairs), or `image`."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -54,7 +60,12 @@ class PredictRequest(BaseModel):
         json_schema_extra={"examples": [{"adapter": "returns", "text": "it arrived broken"}]},
     )
 
-    text: str | Rows = Field(description='"a text", or a list of texts or of [first, second] pairs.')
+    text: str | Rows | None = Field(
+        default=None, description='"a text", or a list of texts or of [first, second] pairs.'
+    )
+    image: str | Images | None = Field(
+        default=None, description="An image's file in base64 (also as a data URL), or a list of them."
+    )
     adapter: str | Refs | None = Field(
         default=None,
         description='"name" or "name@3" for all rows, or a list with one a row. Default: the bundle\'s first.',
@@ -80,22 +91,33 @@ class PredictResponse(BaseModel):
     results: list[Result]
 
 
+def _described() -> dict[str, Any]:
+    """Both bodies that the route takes."""
+    found = described(PredictRequest, TIMEOUT)
+    found["requestBody"]["content"] |= FORM_BODY
+    return found
+
+
 def routes(service: Service) -> APIRouter:
     """The route, reading the body itself: any content type is taken as JSON, as `curl -d` names another."""
     router = APIRouter(tags=["prediction"])
 
     @router.post(
         "/v1/predict",
-        summary="Answer one text or many, each by its adapter.",
+        summary="Answer one row or many, texts or images, each by its adapter.",
         response_class=Response,
         responses={200: {"model": PredictResponse}, **RESPONSES},
-        openapi_extra=described(PredictRequest, TIMEOUT),
+        openapi_extra=_described(),
     )
     async def predict(request: Request) -> Response:
         seconds = timeout_seconds(request.headers, service.config)
-        body = await request.body()
-        asked = read(body) if len(body) <= LARGE else await service.call(read, body)
-        rows = [asked.text] if isinstance(asked.text, str) else asked.text
+        rows: Sequence[Row]
+        if is_form(request):
+            rows, fields = await read_form(request, service.config.max_rows)
+            asked = _of_fields(fields)
+        else:
+            body = await request.body()
+            asked, rows = read(body) if len(body) <= LARGE else await service.call(read, body)
         refs = asked.adapter if isinstance(asked.adapter, list) else [asked.adapter] * len(rows)
         answers = await service.answer(rows, refs, seconds)
         exchange: Exchange = request.scope["svfit"]
@@ -109,9 +131,22 @@ def routes(service: Service) -> APIRouter:
     return router
 
 
-def read(body: bytes) -> PredictRequest:
-    """A body as a question. Raises InputError that names the fields."""
-    return parse(PredictRequest, body, FORMS)
+def read(body: bytes) -> tuple[PredictRequest, Sequence[Row]]:
+    """A body as a question, and its rows. Raises InputError that names the fields."""
+    asked = parse(PredictRequest, body, FORMS)
+    if (asked.text is None) == (asked.image is None):
+        raise InputError("text, image: give one of them")
+    if asked.image is not None:
+        return asked, from_base64(asked.image)
+    return asked, [asked.text] if isinstance(asked.text, str) else asked.text or []
+
+
+def _of_fields(fields: Mapping[str, str]) -> PredictRequest:
+    """A form's fields, beside its images, as a question. Raises InputError."""
+    try:
+        return PredictRequest.model_validate_strings(dict(fields))
+    except ValidationError as error:
+        raise one_line(error) from None
 
 
 def result(answer: Answer, asked: PredictRequest) -> dict[str, Any]:
