@@ -35,17 +35,21 @@ class GraphInfo:
 
 
 def export_onnx(
-    model: PreTrainedModel, encoded: Mapping[str, torch.Tensor], path: Path, metadata: Mapping[str, str]
+    model: PreTrainedModel,
+    encoded: Mapping[str, torch.Tensor],
+    path: Path,
+    metadata: Mapping[str, str],
+    output: str = OUTPUT,
 ) -> GraphInfo:
     """Write `model` to `path` as ONNX.
 
-    `model` is a folded float32 model in eval mode whose forward returns `.logits` (batch, classes). `encoded` is
-    one batch: its keys become the graph's inputs; its values only guide the trace. Of a text model they are tokens,
-    int64 (batch, sequence) each, of an image model pixels, float32 (batch, channels, height, width). `metadata` becomes
-    the file's metadata_props.
+    `model` is a folded float32 model in eval mode whose forward returns `.logits` (batch, classes), or (batch,
+    sequence, classes). `encoded` is one batch: its keys become the graph's inputs; its values only guide the trace. Of
+    a text model they are tokens, int64 (batch, sequence) each, of an image model pixels, float32 (batch, channels,
+    height, width). `metadata` becomes the file's metadata_props.
 
     Inputs are int64 ["batch", "sequence"], or float32 ["batch", channels, height, width], sizes fixed; the one output
-    is `logits` float32 ["batch", classes]. Weights are in the file, or beside it in `<name>.data` where protobuf
+    is `output`, float32. Weights are in the file, or beside it in `<name>.data` where protobuf
     couldn't hold them. Matrix products, convolutions and embedding lookups are named after their module
     (`bert.encoder.layer.0.attention.self.query`). The same model gives the same bytes. Raises InputError where the
     model can't be exported, with the reason.
@@ -55,9 +59,9 @@ def export_onnx(
 
     kind = type(model).__name__
     _check_model(model, kind)
-    program = _trace(model, _sample(model, encoded, kind), kind)
+    program = _trace(model, _sample(model, encoded, output, kind), kind)
     graph = program.graph
-    _only_logits(program, kind)
+    _only(program, output, kind)
     _name_axes(graph, kind)
     _name_layers(graph)
     _strip(program)
@@ -74,7 +78,7 @@ def export_onnx(
     else:
         onnx_ir.save(program, str(path), external_data=beside.name)
     written = path.stat().st_size + (beside.stat().st_size if beside.exists() else 0)
-    return GraphInfo(tuple(str(value.name) for value in graph.inputs), OUTPUT, OPSET, written)
+    return GraphInfo(tuple(str(value.name) for value in graph.inputs), output, OPSET, written)
 
 
 def _check_model(model: PreTrainedModel, kind: str) -> None:
@@ -90,7 +94,7 @@ def _check_model(model: PreTrainedModel, kind: str) -> None:
         raise InputError(f"{kind}: has weights in {', '.join(dtypes)}; fold in float32 before the export")
 
 
-def _sample(model: PreTrainedModel, encoded: Mapping[str, torch.Tensor], kind: str) -> dict[str, Any]:
+def _sample(model: PreTrainedModel, encoded: Mapping[str, torch.Tensor], output: str, kind: str) -> dict[str, Any]:
     """The trace's inputs, free axes of at least 2, since torch.export fixes one that is 1."""
     import torch
 
@@ -108,11 +112,14 @@ def _sample(model: PreTrainedModel, encoded: Mapping[str, torch.Tensor], kind: s
         sample[name] = value.repeat(*repeats).to(model.device)
     try:
         with torch.no_grad(), quiet():
-            logits = model(**sample).logits
+            logits = getattr(model(**sample), output)
     except Exception as error:
         raise InputError(f"{kind}: fails on the sample batch: {_first_line(error)}") from error
-    if logits.ndim != 2:
-        raise InputError(f"{kind}: its logits are {tuple(logits.shape)}; wanted one row of classes for each text")
+    rows = tuple(sample[main].shape[: _free(sample[main])])
+    if tuple(logits.shape[:-1]) not in (rows[:1], rows):
+        raise InputError(
+            f"{kind}: its logits are {tuple(logits.shape)}; wanted one row of classes for each text, or for each token"
+        )
     return sample
 
 
@@ -146,14 +153,14 @@ def _first_line(error: Exception) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
-def _only_logits(program: onnx_ir.Model, kind: str) -> None:
+def _only(program: onnx_ir.Model, output: str, kind: str) -> None:
     """Drop every other output, and what only they needed."""
     from onnx_ir.passes.common import RemoveUnusedNodesPass
 
     outputs = program.graph.outputs
-    kept = [value for value in outputs if value.name == OUTPUT]
+    kept = [value for value in outputs if value.name == output]
     if len(kept) != 1:
-        raise InputError(f"{kind}: has no output {OUTPUT} (it has: {', '.join(str(value.name) for value in outputs)})")
+        raise InputError(f"{kind}: has no output {output} (it has: {', '.join(str(value.name) for value in outputs)})")
     outputs[:] = kept
     RemoveUnusedNodesPass()(program)
 
@@ -172,7 +179,7 @@ def _name_axes(graph: onnx_ir.Graph, kind: str) -> None:
     width = None if logits.shape is None else logits.shape[-1]
     if not isinstance(width, int):
         raise InputError(f"{kind}: the number of classes of its logits ({logits.shape}) isn't fixed")
-    logits.shape = onnx_ir.Shape(["batch", width])
+    logits.shape = onnx_ir.Shape([*("batch", "sequence")[: len(logits.shape or ()) - 1], width])
 
 
 def _name_layers(graph: onnx_ir.Graph) -> None:

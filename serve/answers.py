@@ -35,13 +35,15 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Answer(Prediction):
-    """A prediction, and the `adapter` that gave it, as name@version."""
+    """A prediction, the `adapter` that gave it, as name@version, and how many `tokens` of the row it read."""
 
     adapter: str = ""
+    tokens: int = 0
 
     @classmethod
-    def of(cls, given: Prediction, adapter: str) -> Answer:
-        return cls(**{field.name: getattr(given, field.name) for field in fields(given)}, adapter=adapter)
+    def of(cls, given: Prediction, adapter: str, tokens: int = 0) -> Answer:
+        known = {field.name: getattr(given, field.name) for field in fields(given)}
+        return cls(**known, adapter=adapter, tokens=tokens)
 
 
 def softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:

@@ -15,7 +15,7 @@ from pipeline.config import load as load_config
 from pipeline.model.load import Loaded
 from pipeline.stages.context import Context
 from pipeline.stages.finetune import max_length
-from pipeline.tasks.words import METRICS, headline
+from pipeline.tasks.words import headline, misfit
 from pipeline.train.learning import Learning, TrainRows
 from pipeline.train.metrics import score
 from pipeline.train.scale import Scale
@@ -80,10 +80,10 @@ class ConfiguredProblem:
     @cached_property
     def metric(self) -> str:
         """Raises `UsageError` for a `train.metric` that says nothing about the task."""
-        metric = headline(self.task, self.context.config.train.metric)
-        fitting = (*METRICS[self.task], "loss")
-        if metric not in fitting:
-            raise UsageError(f"train.metric: {metric} says nothing about {self.task}; available: {', '.join(fitting)}")
+        metrics = self.context.dataset.metrics
+        metric = headline(self.task, self.context.config.train.metric, metrics)
+        if problem := misfit(self.task, metric, metrics):
+            raise UsageError(problem)
         return metric
 
     def model(self) -> Loaded:
@@ -91,6 +91,7 @@ class ConfiguredProblem:
         config = self.context.config
         labels, pooling, dropout = self.context.dataset.labels, config.model.pooling, config.model.head_dropout
         loaded = self.context.task.load(self.context.source, labels, pooling=pooling, dropout=dropout)
+        loaded = dataclasses.replace(loaded, dimensions=tuple(config.model.dimensions))
         if config.adapter.head_modules == "auto":
             return loaded
         modules = dict(loaded.model.named_modules())

@@ -130,8 +130,8 @@ class DataSection(Section):
     test: Text | None = Field(default=None, description="file to report on, never learned from", examples=["test.csv"])
     text: Annotated[str | list[str], PlainValidator(_columns)] = Field(
         default="text",
-        description='column of the text, or a pair: ["sentence1", "sentence2"]; of an embedding 2 columns of texts that '
-        "belong together, or 3, the last of texts that don't",
+        description='column of the text, or a pair: ["sentence1", "sentence2"]; embedding: 2 of texts that belong '
+        "together, or 3, the last of texts that don't",
     )
     image: Text = Field(default="image", description="images: column of their paths, or bytes")
     label: Text = Field(default="label", description="column of the class, or of the number to predict")

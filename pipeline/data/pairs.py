@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -38,8 +38,9 @@ def load_pairs(
     format: str = "auto",  # noqa: A002  the configuration's own word
     dataset: str | None = None,
     dataset_config: str | None = None,
-) -> tuple[Dataset, Kind]:
-    """Read the rows of an embedding's data, and say of which kind they are.
+    metrics: Mapping[str, tuple[str, ...]] | None = None,
+) -> Dataset:
+    """Read the rows of an embedding's data; `metrics` are what those of each kind can be measured by.
 
     `text` names two columns, or three: a text, one like it, and one unlike it. `pairs` is a kind or `auto`: three
     columns are triplets; two are scores where the training rows have a column `label`, and positives where they
@@ -76,7 +77,7 @@ def load_pairs(
     else:
         parts = _carved(whole, validation_share, seed)
     held_out = None if test is None else read("test", opened(test))
-    return Dataset(EMBEDDING, (), *parts, held_out), kind
+    return Dataset(EMBEDDING, (), *parts, held_out, (metrics or {}).get(kind, ()))
 
 
 def _columns(text: str | Sequence[str]) -> tuple[str, ...]:

@@ -53,7 +53,7 @@ def _key(texts: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _split(split: Split, names: Sequence[str], count_tokens: CountTokens, max_length: int) -> dict[str, Any]:
-    own = {"classes": _classes(split, names)} if names else {"numbers": _numbers(split.labels)}
+    own = {"classes": _classes(split, names)} if names else {"numbers": number_facts(split.labels)}
     return {**split_facts(split, count_tokens, max_length), **own}
 
 
@@ -97,7 +97,8 @@ def _classes(split: Split, names: Sequence[str]) -> dict[str, int]:
     return {name: counts[index] for index, name in enumerate(names)}
 
 
-def _numbers(labels: Sequence[float]) -> dict[str, Any]:
+def number_facts(labels: Sequence[float]) -> dict[str, Any]:
+    """The range of a split's numbers, and how they are spread."""
     low, high = min(labels), max(labels)
     width = high / BINS - low / BINS  # divided first: the difference of two finite numbers may not be finite
     edges = [low * (1 - k / BINS) + high * (k / BINS) for k in range(BINS + 1)]

@@ -13,10 +13,15 @@ TRUNCATED_SHARE = 0.05  # fewer truncated rows than this are not worth a sentenc
 
 def warnings_for(found: Mapping[str, Any]) -> list[str]:
     """One sentence for each thing in a profile that deserves a look, the gravest first."""
-    sentences = text_warnings(found)
+    return text_warnings(found) + truncation_warnings(found) + _classes(found) + _numbers(found)
+
+
+def truncation_warnings(found: Mapping[str, Any]) -> list[str]:
+    """What there is to say of texts that are cut."""
+    sentences = []
     for name, split in found["splits"].items():
         sentences += _truncated(name, split, found["max_length"])
-    return sentences + _classes(found) + _numbers(found)
+    return sentences
 
 
 def text_warnings(found: Mapping[str, Any]) -> list[str]:

@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from torch.nn import functional
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
-from pipeline.model.pooled import bare_encoder
-from serve.errors import InputError
+from pipeline.model.load import Loaded, bare, first_line, load_tokenizer, read_config, set_pad
+from pipeline.model.pooled import bare_encoder, pool
+from pipeline.model.source import Source
+from serve.errors import InputError, UsageError
 
 MODULES = ("Transformer", "Pooling", "Normalize")
 """The parts of a sentence-transformers model that a `PooledEncoder` has."""
@@ -67,14 +70,36 @@ class PooledEncoder(PreTrainedModel):
             return Embedded(embedding=flat.embedding.unflatten(0, input_ids.shape[:2]))
         types = {"token_type_ids": token_type_ids} if self._takes_types and token_type_ids is not None else {}
         hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **types).last_hidden_state
-        return Embedded(embedding=functional.normalize(self.pool(hidden, attention_mask), dim=-1))
+        return Embedded(embedding=functional.normalize(pool(hidden, attention_mask, self.config.svfit_pooling), dim=-1))
 
-    def pool(self, hidden: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        """`hidden (batch, sequence, d)` to one vector a row, `(batch, d)`."""
-        if self.config.svfit_pooling == "cls":
-            return hidden[:, 0]
-        mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
-        return (hidden * mask).sum(1) / mask.sum(1).clamp(min=1.0)
+
+def load_embedder(source: Source, *, pooling: str = "auto") -> Loaded:
+    """The base model in float32 as an embedder, pooled as it says itself (`auto`; else by mean), by mean or by cls.
+
+    Raises `UsageError` for another pooling, `InputError` as `pipeline.model.load.load` and `check_modules`.
+    """
+    if pooling == "architecture":
+        raise UsageError("model.pooling: an embedder pools by mean or cls; an architecture's own head gives no vectors")
+    tokenizer, config = load_tokenizer(source.folder), read_config(source)
+    check_modules(source.folder)
+    chosen = (source.pooling() or "mean") if pooling == "auto" else pooling
+    config.svfit_pooling = chosen
+    model = PooledEncoder(config, bare(source, config))
+    if tokenizer.pad_token_id is None:
+        set_pad(tokenizer, source)
+    model.config.pad_token_id = tokenizer.pad_token_id
+    return Loaded(model, tokenizer, (), chosen, width=int(config.hidden_size))
+
+
+def load_merged_embedder(folder: Path) -> Loaded:
+    """An embedder that `merge` wrote, in evaluation mode. Raises `InputError` where it can't be read."""
+    try:
+        config = AutoConfig.from_pretrained(folder)
+        model: PreTrainedModel = PooledEncoder.from_pretrained(folder, config=config)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise InputError(f"{folder}: no merged model that transformers can read ({first_line(error)})") from None
+    model.eval()
+    return Loaded(model, load_tokenizer(folder), (), config.svfit_pooling, width=int(config.hidden_size))
 
 
 def check_modules(folder: Path) -> None:

@@ -46,14 +46,16 @@ class PooledClassifier(PreTrainedModel):
         """`input_ids`, `attention_mask` int64 `(batch, sequence)`; `.logits` float `(batch, labels)`."""
         types = {"token_type_ids": token_type_ids} if self._takes_types and token_type_ids is not None else {}
         hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **types).last_hidden_state
-        return SequenceClassifierOutput(logits=self.classifier(self.dropout(self.pool(hidden, attention_mask))))
+        pooled = pool(hidden, attention_mask, self.config.svfit_pooling)
+        return SequenceClassifierOutput(logits=self.classifier(self.dropout(pooled)))
 
-    def pool(self, hidden: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        """`hidden (batch, sequence, d)` to one vector a row, `(batch, d)`."""
-        if self.config.svfit_pooling == "cls":
-            return hidden[:, 0]
-        mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
-        return (hidden * mask).sum(1) / mask.sum(1).clamp(min=1.0)
+
+def pool(hidden: torch.Tensor, attention_mask: torch.Tensor, how: str) -> torch.Tensor:
+    """`hidden (batch, sequence, d)` to one vector a row, `(batch, d)`; `how` is `"mean"` or `"cls"`."""
+    if how == "cls":
+        return hidden[:, 0]
+    mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
+    return (hidden * mask).sum(1) / mask.sum(1).clamp(min=1.0)
 
 
 def bare_encoder(config: PretrainedConfig) -> nn.Module:

@@ -21,9 +21,16 @@ METRICS: dict[str, tuple[str, Writer]] = {
     "entity_f1": ("Entity F1", fixed),
     "entity_precision": ("Entity precision", fixed),
     "entity_recall": ("Entity recall", fixed),
+    "cosine_spearman": ("Spearman of cosines", fixed),
+    "cosine_pearson": ("Pearson of cosines", fixed),
+    "mrr_at_10": ("Mean reciprocal rank at 10", fixed),
+    "recall_at_1": ("Recall at 1", percent),
+    "recall_at_5": ("Recall at 5", percent),
+    "recall_at_10": ("Recall at 10", percent),
+    "triplet_accuracy": ("Triplet accuracy", percent),
     "loss": ("Loss", significant),
 }
-_LEADING = ("accuracy", "macro_f1", "pearson", "spearman", "mae", "mse")
+_LEADING = ("cosine_spearman", "mrr_at_10", "accuracy", "macro_f1", "pearson", "spearman", "mae", "mse")
 
 
 def title(key: str) -> str:
@@ -34,7 +41,7 @@ def title(key: str) -> str:
 def within(key: str) -> str:
     """The name of a metric inside a sentence: people's names keep their capital."""
     name = title(key)
-    return name if name in ("Matthews", "Pearson", "Spearman") else name[:1].lower() + name[1:]
+    return name if name.partition(" ")[0] in ("Matthews", "Pearson", "Spearman") else name[:1].lower() + name[1:]
 
 
 def write(key: str, value: Any) -> str:

@@ -24,7 +24,7 @@ from pipeline.svf import SVFit, wrap
 from pipeline.svf.decompose import Progress as Step
 from pipeline.svf.inspect import layer_spectra
 from pipeline.svf.rank import lora_values
-from pipeline.tasks.words import METRICS, headline
+from pipeline.tasks.words import headline, misfit
 from pipeline.train.fit import Fit, fit
 from pipeline.train.learning import TrainRows
 from pipeline.train.plan import RATES, Plan
@@ -36,13 +36,15 @@ from serve.files import sha256_json, write_json
 def finetune(context: Context, folder: Path) -> dict[str, Any]:
     """Writes adapter.safetensors, adapter.json, training.json and data.json."""
     config, dataset, task = context.config, context.dataset, context.task
-    metric = headline(dataset.task, config.train.metric)
-    _check_metric(dataset.task, metric)
+    metric = headline(dataset.task, config.train.metric, dataset.metrics)
+    if problem := misfit(dataset.task, metric, dataset.metrics):
+        raise UsageError(problem)
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
     torch.manual_seed(config.train.seed)
     pooling, dropout = config.model.pooling, config.model.head_dropout
     loaded = task.load(context.source, dataset.labels, pooling=pooling, dropout=dropout)
+    loaded = replace(loaded, dimensions=tuple(config.model.dimensions))
     length = max_length(context, loaded)
     if length < config.model.max_length:
         context.say(
@@ -92,6 +94,7 @@ def finetune(context: Context, folder: Path) -> dict[str, Any]:
         "pooling": loaded.pooling,
         "dropout": config.model.head_dropout,
         "max_length": length,
+        **({"width": loaded.width} if loaded.width else {}),
         **task.card(dataset, config),
         "whole_modules": list(svfit.whole),
         "train_bias": config.adapter.train_bias,
@@ -132,12 +135,6 @@ def plan(context: Context, metric: str) -> Plan:
     train = context.config.train
     same = {name: getattr(train, name) for name in Plan.__dataclass_fields__ if name not in ("metric", "learning_rate")}
     return Plan(**same, metric=metric, learning_rate=train.learning_rate or RATES[context.config.adapter.core])
-
-
-def _check_metric(task: str, metric: str) -> None:
-    fitting = (*METRICS[task], "loss")
-    if metric not in fitting:
-        raise UsageError(f"train.metric: {metric} says nothing about {task}; available: {', '.join(fitting)}")
 
 
 def _wrapped(

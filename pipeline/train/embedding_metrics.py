@@ -28,13 +28,14 @@ def score_pairs(vectors: Vectors, labels: NDArray[np.float32]) -> dict[str, floa
 
 
 def score_scores(vectors: Vectors, scores: Sequence[float]) -> dict[str, float]:
-    """`spearman` and `pearson` of the cosines of `vectors (rows, 2, d)` with the scores; 0 where either is constant."""
+    """Spearman's and Pearson's correlation of the cosines of `vectors (rows, 2, d)` with the scores; 0 where either is
+    constant."""
     cosines = cosines_of(vectors)
     truth = np.asarray(scores, dtype=np.float64)
     constant = len(truth) < 2 or np.ptp(cosines) == 0 or np.ptp(truth) == 0
     return {
-        "spearman": 0.0 if constant else float(spearmanr(truth, cosines).statistic),
-        "pearson": 0.0 if constant else float(pearsonr(truth, cosines).statistic),
+        "cosine_spearman": 0.0 if constant else float(spearmanr(truth, cosines).statistic),
+        "cosine_pearson": 0.0 if constant else float(pearsonr(truth, cosines).statistic),
     }
 
 

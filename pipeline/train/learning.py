@@ -77,3 +77,9 @@ def inputs_of(learning: Learning, rows: TrainRows, places: Sequence[int]) -> dic
     """Some rows as a padded batch, without their labels."""
     batch = learning.collate([rows[place] for place in places])
     return {name: value for name, value in batch.items() if name != "labels"}
+
+
+def sample_of(learning: Learning, rows: TrainRows) -> dict[str, torch.Tensor]:
+    """All rows as a graph takes them: a row of several texts gives as many lines."""
+    batch = inputs_of(learning, rows, range(len(rows)))
+    return {name: value.flatten(0, 1) if value.dim() == 3 else value for name, value in batch.items()}

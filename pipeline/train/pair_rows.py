@@ -23,9 +23,8 @@ class PairRows(Dataset[dict[str, Any]]):
     def __init__(
         self, tokenizer: PreTrainedTokenizerBase, texts: Texts, scores: Sequence[float], max_length: int
     ) -> None:
-        places: dict[str, int] = {}
-        self.texts = [[places.setdefault(text, len(places)) for text in fields] for fields in texts]
-        self.encoded = tokenize(tokenizer, [(text,) for text in places], max_length)
+        self.texts = numbered(texts)
+        self.encoded = tokenize(tokenizer, [(text,) for text in different(texts)], max_length)
         self.labels = [[float(score), *map(float, row)] for score, row in zip(scores, self.texts, strict=True)]
 
     def __len__(self) -> int:
@@ -56,6 +55,17 @@ class PairCollator:
         )
         batch = {key: value.unflatten(0, (len(rows), fields)) for key, value in flat.items()}
         return {**batch, "labels": torch.tensor([row["labels"] for row in rows], dtype=torch.float32)}
+
+
+def different(texts: Texts) -> list[str]:
+    """Each text of the rows once, in the order in which they first occur."""
+    return list(dict.fromkeys(text for fields in texts for text in fields))
+
+
+def numbered(texts: Texts) -> list[list[int]]:
+    """Rows of texts as rows of their places in `different`."""
+    places = {text: place for place, text in enumerate(different(texts))}
+    return [[places[text] for text in fields] for fields in texts]
 
 
 def kind_of(labels: Sequence[float]) -> str:

@@ -13,7 +13,7 @@ OPEN = frozenset(
     {"/v1/health/live", "/v1/health/ready", "/v2/health/live", "/v2/health/ready", "/docs", "/openapi.json"}
 )
 """Asked without a key: they tell nothing about adapters."""
-ASKING = re.compile(r"/v1/predict|/v2/repository/index|/v2/models/[^/]+(/versions/[^/]+)?/infer")
+ASKING = re.compile(r"/v1/predict|/v1/embeddings|/embed|/v2/repository/index|/v2/models/[^/]+(/versions/[^/]+)?/infer")
 """What is posted without changing anything; every other request that isn't a GET needs an admin key."""
 SITE = "/v1/site"
 """What is below it takes an admin key for reading too: it gives whole bundles away."""

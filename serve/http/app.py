@@ -7,7 +7,8 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from serve.http import adapters, errors, health, metrics, oip, predict, site
+from serve.http import adapters, embeddings, errors, health, metrics, oip, predict, site
+from serve.http.dialects import Dialects
 from serve.http.docs import add_docs
 from serve.http.front import Front
 from serve.http.logs import Log
@@ -27,13 +28,14 @@ def create_app(service: Service, *, log: Log | None = None) -> FastAPI:
     numbers = metrics.PrometheusMetrics(service.config.metrics_labels)
     numbers.watch(service)
     service.metrics = app.state.metrics = numbers
-    for part in (predict, adapters, site, health):
+    for part in (predict, embeddings, adapters, site, health):
         app.include_router(part.routes(service))
     oip.add_routes(app, service)
     app.include_router(metrics.routes(numbers))
     add_docs(app)
     errors.install(app)
     app.add_middleware(Front, service=service, metrics=numbers, log=log or Log(service.config.log))
+    app.add_middleware(Dialects)
     if service.config.cors_origins:
         app.add_middleware(  # outermost, so that errors carry its headers too
             CORSMiddleware,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Literal, Protocol, TypeVar, cast
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 from fastapi import APIRouter, Request
@@ -13,12 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 from starlette.responses import Response
 
+from serve.answers import Answer
 from serve.errors import InputError
 from serve.http.bodies import described, parse
 from serve.http.dialects import OPENAI_ERROR, OPENAI_PATH, TEI_ERROR, TEI_PATH, error_schemas
 from serve.http.limits import timeout_seconds
 from serve.http.predict import LARGE, TIMEOUT, First
 from serve.http.protocol import ProtocolRoute
+from serve.runtime import Runtime
 from serve.service import FEW_ROWS, Service
 
 Vector = NDArray[np.float32]
@@ -91,22 +93,13 @@ class EmbedRequest(BaseModel):
     )
 
 
-class Vectored(Protocol):
-    """An answer as these routes read it: who gave it, and the vector float32 (dimensions,), None for another task."""
-
-    adapter: str
-    embedding: Vector | None
-    tokens: int
-    cut: bool
-
-
 def routes(service: Service) -> APIRouter:
     """Both routes; their errors are in the form of each (see `dialects`)."""
     router = APIRouter(tags=["embeddings"])
 
-    async def vectors(request: Request, rows: list[str], ref: str | None) -> list[Vectored]:
+    async def vectors(request: Request, rows: list[str], ref: str | None) -> list[Answer]:
         seconds = timeout_seconds(request.headers, service.config)
-        return cast(list[Vectored], await service.answer(rows, [ref] * len(rows), seconds))
+        return await service.answer(rows, [ref] * len(rows), seconds)
 
     async def written(rows: int, content: Callable[[], bytes]) -> Response:
         body = content() if rows <= FEW_ROWS else await service.call(content)
@@ -121,12 +114,10 @@ def routes(service: Service) -> APIRouter:
     )
     async def embed(request: Request) -> Response:
         asked = await _read(service, EmbedRequest, await request.body())
-        answers = await vectors(request, checked("inputs", asked.inputs), None)
-        long = [place for place, answer in enumerate(answers, 1) if answer.cut]
-        if long and asked.truncate is False:
-            raise InputError(
-                f"inputs: text {long[0]} is longer than the model takes; send truncate true to have it cut"
-            )
+        rows = checked("inputs", asked.inputs)
+        answers = await vectors(request, rows, None)
+        if asked.truncate is False:
+            await service.call(check_whole, service.runtime, rows, answers)
         return await written(
             len(answers), lambda: to_json([one.tolist() for one in shortened(answers, asked.dimensions)])
         )
@@ -161,7 +152,18 @@ def checked(field: str, given: str | list[str]) -> list[str]:
     return rows
 
 
-def shortened(answers: Sequence[Vectored], dimensions: int | None) -> list[Vector]:
+def check_whole(runtime: Runtime, rows: Sequence[str], answers: Sequence[Answer]) -> None:
+    """Raise InputError for a text of which only a part was read."""
+    for place, (row, answer) in enumerate(zip(rows, answers, strict=True), 1):
+        whole = runtime.whole_length(row)
+        if whole > answer.tokens:
+            raise InputError(
+                f"inputs: text {place} has {whole} tokens, {answer.adapter} reads {answer.tokens} of them; "
+                "leave truncate out to have it cut"
+            )
+
+
+def shortened(answers: Sequence[Answer], dimensions: int | None) -> list[Vector]:
     """The answers' vectors, each cut to its first `dimensions` and made of length 1 again, float32 (dimensions,).
 
     Raises InputError for an adapter of another task, and for more dimensions than there are.
@@ -180,7 +182,7 @@ def shortened(answers: Sequence[Vectored], dimensions: int | None) -> list[Vecto
     return found
 
 
-def document(answers: Sequence[Vectored], asked: EmbeddingsRequest) -> dict[str, Any]:
+def document(answers: Sequence[Answer], asked: EmbeddingsRequest) -> dict[str, Any]:
     """OpenAI's answer, ready for JSON."""
     tokens = sum(answer.tokens for answer in answers)
     return {

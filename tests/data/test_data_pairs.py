@@ -22,8 +22,12 @@ def write(folder: Path, text: str, name: str = "train.csv") -> Path:
     return path
 
 
+KINDS = {kind: (kind,) for kind in ("scores", "positives", "triplets")}
+
+
 def load(path: Path, **options: Any) -> Any:
-    return load_pairs(**{"train": path, "text": ["a", "b"], "label": "score", **options})
+    dataset = load_pairs(**{"train": path, "text": ["a", "b"], "label": "score", "metrics": KINDS, **options})
+    return dataset, dataset.metrics[0]
 
 
 def test_a_label_column_that_is_there_makes_them_scores(tmp_path: Path) -> None:

@@ -25,7 +25,6 @@ class Given:
     adapter: str
     embedding: np.ndarray[Any, Any] | None
     tokens: int
-    cut: bool
 
 
 class FakeService:
@@ -43,6 +42,9 @@ class FakeService:
             manifest = property(lambda self: self)
             bundle = property(lambda self: self)
 
+            def whole_length(self, text: str) -> int:
+                return len(text.split()) + 2 + 10 * (text == "long")
+
         return Named()
 
     async def answer(self, rows: list[str], refs: list[str | None], seconds: float) -> list[Given]:
@@ -56,7 +58,6 @@ class FakeService:
                 f"{ref or 'default'}@1",
                 None if ref == "returns" else vector(row),
                 len(row.split()) + 2,
-                row == "long",
             )
             for row, ref in zip(rows, refs, strict=True)
         ]
@@ -206,7 +207,7 @@ def test_embed_refuses_a_text_that_it_would_cut_only_where_told_so(client: TestC
     answer = client.post("/embed", json={"inputs": ["short", "long"], "truncate": False})
     assert answer.status_code == 422
     assert answer.json()["error_type"] == "Validation"
-    assert "text 2 is longer" in answer.json()["error"]
+    assert "text 2 has 13 tokens, default@1 reads 3" in answer.json()["error"]
 
 
 @pytest.mark.parametrize(
