@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from pydantic_core import to_json
 
 from serve.errors import InputError
+from serve.oip.floats import DATATYPE, FloatTensor, floats_from_json, floats_from_raw
 from serve.oip.infer import InferRequest, InferResponse
 from serve.oip.tensors import OutputTensor, TextTensor, check_parameters, from_json, from_raw
 
@@ -89,7 +90,7 @@ def _header_length(header: str | None, size: int) -> int:
     return int(header)
 
 
-def _inputs(document: dict[str, Any], rest: memoryview) -> Iterator[TextTensor]:
+def _inputs(document: dict[str, Any], rest: memoryview) -> Iterator[TextTensor | FloatTensor]:
     for place, value in enumerate(_of(list, document.get("inputs"), "inputs", "a list of tensors")):
         where = f"inputs[{place}]"
         tensor = _of(dict, value, where, "an object")
@@ -100,7 +101,9 @@ def _inputs(document: dict[str, Any], rest: memoryview) -> Iterator[TextTensor]:
         check_parameters("input", name, parameters)
         size = parameters.get("binary_data_size")
         if size is None:
-            yield from_json(name, datatype, shape, tensor.get("data"))
+            data = tensor.get("data")
+            floats = datatype == DATATYPE
+            yield floats_from_json(name, shape, data) if floats else from_json(name, datatype, shape, data)
             continue
         if "data" in tensor:
             raise InputError(f'input "{name}": has data beside binary_data_size; give one of them')
@@ -109,7 +112,8 @@ def _inputs(document: dict[str, Any], rest: memoryview) -> Iterator[TextTensor]:
                 f'input "{name}": binary_data_size is {size!r}, and {len(rest)} bytes follow the JSON; '
                 f"{HEADER} must say where it ends"
             )
-        yield from_raw(name, datatype, shape, bytes(rest[:size]))
+        raw = bytes(rest[:size])
+        yield floats_from_raw(name, shape, raw) if datatype == DATATYPE else from_raw(name, datatype, shape, raw)
         rest = rest[size:]
     if len(rest):
         raise InputError(f"body: {len(rest)} bytes are left after the inputs; each must say its binary_data_size")

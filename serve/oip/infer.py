@@ -2,7 +2,8 @@
 
 A request names a model (serve.oip.models says which there are) and brings the BYTES tensor `text`, of shape [n] or
 [n, 1], or [n, 2] for pairs. The bundle's model takes the adapter in `parameters` ("adapter", for all rows), or one a
-row in the BYTES tensor `adapter` of shape [n]: "name", "name@3", or "" for the default one.
+row in the BYTES tensor `adapter` of shape [n]: "name", "name@3", or "" for the default one. A bundle of images takes,
+in place of `text`, the FP32 tensor of its graph's own name, of shape [n, channels, height, width].
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ import numpy as np
 
 from serve.answers import Answer
 from serve.errors import InputError
+from serve.images.spec import ImageSpec
+from serve.manifest import Inputs
+from serve.oip.floats import FloatTensor
 from serve.oip.models import BUNDLE_VERSION, OUTPUTS, is_bundle, reference
 from serve.oip.tensors import OutputTensor, TextTensor
 from serve.pieces import Row
@@ -33,7 +37,7 @@ class InferRequest:
     """
 
     model: str
-    inputs: Sequence[TextTensor]
+    inputs: Sequence[TextTensor | FloatTensor]
     version: str = ""
     id: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict)
@@ -59,7 +63,7 @@ async def infer(service: Service, request: InferRequest, deadline_seconds: float
     bundle = is_bundle(service, request.model, request.version)
     _check_outputs(request.outputs)
     seconds = _seconds(request.parameters, deadline_seconds)
-    rows, refs = _rows(request, bundle)
+    rows, refs = _rows(request, bundle, service.runtime.bundle.manifest.input)
     answers = await service.answer(rows, refs, seconds)
     version = BUNDLE_VERSION if bundle else answers[0].adapter.rpartition("@")[2]
     return InferResponse(request.model, version, request.id, _outputs(answers, request.outputs))
@@ -84,22 +88,36 @@ def _seconds(parameters: Mapping[str, Any], deadline: float | None) -> float | N
     return min((value for value in (deadline, timeout / 1e6 or None) if value is not None), default=None)
 
 
-def _rows(request: InferRequest, bundle: bool) -> tuple[list[Row], list[str | None]]:
+def _rows(request: InferRequest, bundle: bool, inputs: Inputs) -> tuple[list[Row], list[str | None]]:
     given = {tensor.name: tensor for tensor in request.inputs}
     if len(given) != len(request.inputs):
         raise InputError("inputs: one is given twice")
-    known = ("text", "adapter") if bundle else ("text",)
+    main = inputs.name if isinstance(inputs, ImageSpec) else "text"
+    known = (main, "adapter") if bundle else (main,)
     for name in given:
         if name not in known:
             raise InputError(f'input "{name}": not known; model "{request.model}" takes: {", ".join(known)}')
-    if "text" not in given:
-        raise InputError('inputs: need a BYTES tensor "text", of shape [n], or [n, 2] for pairs')
-    rows = _texts(given["text"])
+    if main not in given:
+        raise InputError(f"inputs: need {_wanted(inputs)}")
+    tensor = given[main]
+    if isinstance(tensor, FloatTensor) != isinstance(inputs, ImageSpec):
+        raise InputError(f'input "{main}": must be {_wanted(inputs)}')
+    rows: list[Row] = list(tensor.values) if isinstance(tensor, FloatTensor) else _texts(tensor)
     if not bundle:
         if "adapter" in request.parameters:
             raise InputError(f'parameter "adapter": model "{request.model}" is an adapter; ask the bundle\'s model')
         return rows, [reference(request.model, request.version)] * len(rows)
-    return rows, _adapters(request.parameters.get("adapter"), given.get("adapter"), len(rows))
+    named = given.get("adapter")
+    if isinstance(named, FloatTensor):
+        raise InputError('input "adapter": datatype must be BYTES')
+    return rows, _adapters(request.parameters.get("adapter"), named, len(rows))
+
+
+def _wanted(inputs: Inputs) -> str:
+    """The tensor that a bundle needs, in words."""
+    if isinstance(inputs, ImageSpec):
+        return f'an FP32 tensor "{inputs.name}", of shape [n, {", ".join(map(str, inputs.shape))}]'
+    return 'a BYTES tensor "text", of shape [n], or [n, 2] for pairs'
 
 
 def _texts(tensor: TextTensor) -> list[Row]:
@@ -119,7 +137,7 @@ def _adapters(parameter: Any, tensor: TextTensor | None, count: int) -> list[str
     if parameter is not None:
         raise InputError("adapter: given as a parameter and as an input; give one of them")
     if len(tensor.values) != count:
-        raise InputError(f'input "adapter": {len(tensor.values)} elements for {count} rows of "text"')
+        raise InputError(f'input "adapter": {len(tensor.values)} elements for {count} rows')
     return [value or None for value in tensor.values]
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from importlib.metadata import version as installed
 
 from serve.errors import NotFound
+from serve.images.spec import ImageSpec
+from serve.manifest import Inputs
 from serve.service import Service
 
 PLATFORM = "onnxruntime_onnx"
@@ -83,19 +85,21 @@ async def is_ready(service: Service, name: str, version: str = "") -> bool:
 
 async def model_metadata(service: Service, name: str, version: str = "") -> ModelInfo:
     """What a model takes and gives. Raises NotFound for one that isn't there."""
-    texts = service.runtime.bundle.manifest.input.text
+    taken = service.runtime.bundle.manifest.input
     if is_bundle(service, name, version):
-        inputs = [_text_input(texts), TensorInfo("adapter", "BYTES", [-1])]
+        inputs = [_row_input(taken, taken.text), TensorInfo("adapter", "BYTES", [-1])]
         return ModelInfo(name, [BUNDLE_VERSION], PLATFORM, inputs, [_output_info(output, -1) for output in OUTPUTS])
     ref = reference(name, version)
     info = await service.at_runtime(lambda runtime: runtime.show(ref))
-    texts = info.card.get("texts") or texts
+    texts = info.card.get("texts") or taken.text
     given = CLASSIFICATION if info.labels else REGRESSION
     outputs = [_output_info(output, len(info.labels)) for output in given]
-    return ModelInfo(name, [str(number) for number in info.versions], PLATFORM, [_text_input(texts)], outputs)
+    return ModelInfo(name, [str(number) for number in info.versions], PLATFORM, [_row_input(taken, texts)], outputs)
 
 
-def _text_input(texts: int) -> TensorInfo:
+def _row_input(inputs: Inputs, texts: int) -> TensorInfo:
+    if isinstance(inputs, ImageSpec):
+        return TensorInfo(inputs.name, "FP32", [-1, *inputs.shape])
     return TensorInfo("text", "BYTES", [-1] if texts == 1 else [-1, texts])
 
 

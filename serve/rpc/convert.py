@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from serve.errors import InputError
+from serve.oip.floats import DATATYPE, FloatTensor, floats_from_raw, floats_from_values
 from serve.oip.infer import InferRequest, InferResponse
 from serve.oip.models import ModelInfo, TensorInfo
 from serve.oip.tensors import TextTensor, check_parameters, from_elements, from_raw
@@ -58,15 +59,20 @@ def _describe(target: Any, tensors: Iterable[TensorInfo]) -> None:
         target.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
 
 
-def _inputs(message: pb.ModelInferRequest) -> Iterable[TextTensor]:
+def _inputs(message: pb.ModelInferRequest) -> Iterable[TextTensor | FloatTensor]:
     raw = message.raw_input_contents
     if raw and len(raw) != len(message.inputs):
         raise InputError(f"raw_input_contents: {len(raw)} entries for {len(message.inputs)} inputs; give one for each")
     for place, tensor in enumerate(message.inputs):
         check_parameters("input", tensor.name, tensor.parameters)
-        if not raw:
+        floats = tensor.datatype == DATATYPE
+        if not raw and floats:
+            yield floats_from_values(tensor.name, tensor.shape, tensor.contents.fp32_contents)
+        elif not raw:
             yield from_elements(tensor.name, tensor.datatype, tensor.shape, tensor.contents.bytes_contents)
         elif tensor.HasField("contents"):
             raise InputError(f'input "{tensor.name}": has contents beside raw_input_contents; give one of them')
+        elif floats:
+            yield floats_from_raw(tensor.name, tensor.shape, raw[place])
         else:
             yield from_raw(tensor.name, tensor.datatype, tensor.shape, raw[place])
