@@ -74,14 +74,26 @@ class PredictRequest(BaseModel):
     top: Annotated[int, Field(ge=1)] | None = Field(default=None, description="Tell only the likeliest labels.")
 
 
+class Found(BaseModel):
+    """An entity: the characters from `start` to before `end` of the row's text, counted in code points."""
+
+    label: str
+    start: int
+    end: int
+    text: str
+    score: float = Field(description="Mean probability of its words' tags.")
+
+
 class Result(BaseModel):
-    """One row's answer: `label`, `score`, `probabilities` of a classification, `value` of a regression."""
+    """One row's answer: `label`, `score`, `probabilities` of a classification, `value` of a regression, `entities` of a
+    tagger."""
 
     adapter: str = Field(description="name@version of the adapter that answered.")
     label: str | None = None
     score: float | None = Field(default=None, description="The label's probability.")
     probabilities: dict[str, float] | None = Field(default=None, description="By label, the likeliest first.")
     value: float | None = None
+    entities: list[Found] | None = Field(default=None, description="In the order of the text.")
 
 
 class PredictResponse(BaseModel):

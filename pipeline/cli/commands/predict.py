@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.cli.output import common_options, counter, show
+from pipeline.cli.output import common_options, counter
+from pipeline.cli.predict_view import write_csv, write_table
 from pipeline.cli.profile import profile_option
 from pipeline.cli.trust import trust_option
 
@@ -123,9 +124,9 @@ def _write(
     if as_json:
         _write_document(answers, head)
     elif form == "table" or (form is None and few and sys.stdout.isatty()):
-        _write_table(list(answers), top)
+        write_table(list(answers), top)
     elif form == "csv":
-        _write_csv(answers)
+        write_csv(answers)
     else:
         for answer in answers:
             click.echo(json.dumps(answer, ensure_ascii=False))
@@ -181,12 +182,6 @@ def _told(given: Answer, top: int | None) -> dict[str, Any]:
     return task_of(given.task).told(given, top)
 
 
-def _parts(answer: dict[str, Any]) -> list[str]:
-    """What an answer calls its row: a text, two, or an image's path."""
-    shown = answer["image"] if "image" in answer else answer["text"]
-    return shown if isinstance(shown, list) else [shown]
-
-
 def _write_document(answers: Iterator[dict[str, Any]], about: dict[str, str]) -> None:
     """One JSON document, written as the answers come, so that its size doesn't matter either."""
     head = json.dumps(about, ensure_ascii=False)[:-1]
@@ -195,42 +190,3 @@ def _write_document(answers: Iterator[dict[str, Any]], about: dict[str, str]) ->
         click.echo(before + json.dumps(answer, ensure_ascii=False), nl=False)
         before = ",\n"
     click.echo(f"{opening}]}}" if before == opening else "\n]}")
-
-
-def _write_csv(answers: Iterator[dict[str, Any]]) -> None:
-    import csv
-
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    for place, answer in enumerate(answers):
-        text = _parts(answer)
-        result = [answer["value"]] if "value" in answer else [answer["label"], answer["score"]]
-        if place == 0:
-            names = ["image" if "image" in answer else "text"] if len(text) == 1 else ["text1", "text2"]
-            writer.writerow(["row", *names, *(["value"] if len(result) == 1 else ["label", "score"])])
-        writer.writerow([answer["row"], *text, *result])
-
-
-def _write_table(answers: list[dict[str, Any]], top: int | None) -> None:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    shown = top or 3
-    regression = bool(answers) and "value" in answers[0]
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for title in ("text", "value") if regression else ("text", "label", "score", "then"):
-        table.add_column(title, justify="right" if title in ("value", "score") else "left")
-    for answer in answers:
-        text = Text(_short(" │ ".join(_parts(answer))))
-        if regression:
-            table.add_row(text, f"{answer['value']:.4f}")
-            continue
-        others = list(answer["probabilities"].items())[1:shown]
-        then = ", ".join(f"{label} {share:.1%}" for label, share in others)
-        table.add_row(text, Text(answer["label"], style="bold"), f"{answer['score']:.1%}", Text(then))
-    show(table)
-
-
-def _short(text: str, width: int = 60) -> str:
-    plain = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
-    return plain if len(plain) <= width else f"{plain[: width - 1]}…"
