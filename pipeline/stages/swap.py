@@ -141,7 +141,7 @@ def _on_one_basis(tasks: Sequence[Task], context: Context) -> list[Task]:
         checked_name(name)
     first = tasks[0]
     for task in tasks[1:]:
-        if task.inputs.names != first.inputs.names:
+        if set(task.inputs.names) != set(first.inputs.names):
             raise InputError(
                 f"export.adapters: {task.name} takes {', '.join(task.inputs.names)},"
                 f" {first.name} {', '.join(first.inputs.names)}; one backbone takes the same"
