@@ -8,8 +8,9 @@ in place of `text`, the FP32 tensor of its graph's own name, of shape [n, channe
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from serve.errors import InputError
 from serve.images.spec import ImageSpec
 from serve.manifest import Inputs
 from serve.oip.floats import FloatTensor
-from serve.oip.models import BUNDLE_VERSION, OUTPUTS, is_bundle, reference
+from serve.oip.models import BUNDLE_VERSION, GIVES, OUTPUTS, is_bundle, reference
 from serve.oip.tensors import OutputTensor, TextTensor
 from serve.pieces import Row
 from serve.service import Service
@@ -27,6 +28,14 @@ from serve.service import Service
 PARAMETERS = ("adapter", "timeout")
 ON_REQUEST = ("labels",)
 """Outputs that are given only where they are asked for."""
+_MAINLY = {
+    "text-classification": "labels",
+    "image-classification": "labels",
+    "text-regression": "a value",
+    "token-classification": "entities",
+    "text-embedding": "a vector",
+}
+_SINGULAR = {"labels": "label", "probabilities": "label", "embedding": "vector"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +151,7 @@ def _adapters(parameter: Any, tensor: TextTensor | None, count: int) -> list[str
 
 
 def _outputs(answers: Sequence[Answer], wanted: Sequence[str]) -> tuple[OutputTensor, ...]:
-    tasks = {answer.adapter: tuple(answer.probabilities or ()) for answer in answers}
-    reasons = _missing(tasks)
+    reasons = _missing(answers)
     for name in wanted:
         if name in reasons:
             raise InputError(f'output "{name}": {reasons[name]}; leave it out, or ask for these rows apart')
@@ -151,20 +159,27 @@ def _outputs(answers: Sequence[Answer], wanted: Sequence[str]) -> tuple[OutputTe
     return tuple(_output(name, answers) for name in names)
 
 
-def _missing(tasks: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
-    """The outputs that can't be given for adapters with these labels (none: regression), each with the reason."""
-    regressions = [adapter for adapter, labels in tasks.items() if not labels]
+def _missing(answers: Sequence[Answer]) -> dict[str, str]:
+    """The outputs that can't be given for all of these answers, each with the reason."""
     reasons: dict[str, str] = {}
-    if len(regressions) < len(tasks):
-        classifier = next(adapter for adapter, labels in tasks.items() if labels)
-        reasons["value"] = f"{classifier} gives labels, no value"
-    if regressions:
-        reasons |= dict.fromkeys(("label", "probabilities", "labels"), f"{regressions[0]} gives a value, no label")
-    elif len(set(tasks.values())) > 1:
-        first = next(iter(tasks))
-        other = next(adapter for adapter in tasks if tasks[adapter] != tasks[first])
-        reasons |= dict.fromkeys(("probabilities", "labels"), f"{first} and {other} have other labels")
+    for name in OUTPUTS:
+        other = next((answer for answer in answers if name not in GIVES[answer.task]), None)
+        if other is not None:
+            reasons[name] = f"{other.adapter} gives {_MAINLY[other.task]}, no {_SINGULAR.get(name, name)}"
+    labels = {answer.adapter: tuple(answer.probabilities or ()) for answer in answers}
+    sizes = {answer.adapter: len(answer.embedding) for answer in answers if answer.embedding is not None}
+    if "labels" not in reasons and (pair := _unlike(labels)):
+        reasons |= dict.fromkeys(("probabilities", "labels"), f"{pair} have other labels")
+    if "embedding" not in reasons and (pair := _unlike(sizes)):
+        reasons["embedding"] = f"{pair} have vectors of other lengths"
     return reasons
+
+
+def _unlike(values: Mapping[str, Any]) -> str:
+    """Two names whose values differ; "" where all are the same."""
+    first = next(iter(values), "")
+    other = next((name for name, value in values.items() if value != values[first]), None)
+    return "" if other is None else f"{first} and {other}"
 
 
 def _output(name: str, answers: Sequence[Answer]) -> OutputTensor:
@@ -179,5 +194,11 @@ def _output(name: str, answers: Sequence[Answer]) -> OutputTensor:
     if name == "probabilities":
         values = np.array([list((answer.probabilities or {}).values()) for answer in answers], dtype=np.float32)
         return OutputTensor(name, "FP32", values.shape, values)
+    if name == "entities":
+        listed = [[asdict(entity) for entity in answer.entities or ()] for answer in answers]
+        return OutputTensor(name, "BYTES", (count,), [json.dumps(each, ensure_ascii=False) for each in listed])
+    if name == "embedding":
+        vectors = np.stack([np.asarray(answer.embedding, dtype=np.float32) for answer in answers])
+        return OutputTensor(name, "FP32", vectors.shape, vectors)
     numbers = [answer.score if name == "score" else answer.value for answer in answers]
     return OutputTensor(name, "FP32", (count,), np.array(numbers, dtype=np.float32))

@@ -19,8 +19,15 @@ PLATFORM = "onnxruntime_onnx"
 EXTENSIONS = ("binary_tensor_data", "model_repository", "parameters")
 BUNDLE_VERSION = "1"
 CLASSIFICATION = ("label", "score", "probabilities", "adapter", "labels")
-REGRESSION = ("value", "score", "adapter")
-OUTPUTS = ("label", "score", "probabilities", "value", "adapter", "labels")
+GIVES: dict[str, tuple[str, ...]] = {
+    "text-classification": CLASSIFICATION,
+    "image-classification": CLASSIFICATION,
+    "text-regression": ("value", "score", "adapter"),
+    "token-classification": ("entities", "adapter"),
+    "text-embedding": ("embedding", "adapter"),
+}
+"""The outputs of each task."""
+OUTPUTS = ("label", "score", "probabilities", "value", "entities", "embedding", "adapter", "labels")
 MAX_VERSION_DIGITS = 9
 
 
@@ -92,8 +99,7 @@ async def model_metadata(service: Service, name: str, version: str = "") -> Mode
     ref = reference(name, version)
     info = await service.at_runtime(lambda runtime: runtime.show(ref))
     texts = info.card.get("texts") or taken.text
-    given = CLASSIFICATION if info.labels else REGRESSION
-    outputs = [_output_info(output, len(info.labels)) for output in given]
+    outputs = [_output_info(output, len(info.labels)) for output in GIVES[info.task]]
     return ModelInfo(name, [str(number) for number in info.versions], PLATFORM, [_row_input(taken, texts)], outputs)
 
 
@@ -104,5 +110,6 @@ def _row_input(inputs: Inputs, texts: int) -> TensorInfo:
 
 
 def _output_info(name: str, classes: int) -> TensorInfo:
-    shapes = {"probabilities": [-1, classes], "labels": [classes]}
-    return TensorInfo(name, "BYTES" if name in ("label", "labels", "adapter") else "FP32", shapes.get(name, [-1]))
+    shapes = {"probabilities": [-1, classes], "labels": [classes], "embedding": [-1, -1]}
+    texts = ("label", "labels", "entities", "adapter")
+    return TensorInfo(name, "BYTES" if name in texts else "FP32", shapes.get(name, [-1]))

@@ -76,7 +76,9 @@ class Desk:
         if name not in self.names or version not in ("", "1", "2"):
             raise NotFound(f"no adapter {ref}")
         card = {"texts": 2} if name == "delta" else {}
-        return SimpleNamespace(name=name, version=int(version or 2), versions=(1, 2), labels=TASKS[name], card=card)
+        task = "text-classification" if TASKS[name] else "text-regression"
+        version = int(version or 2)
+        return SimpleNamespace(name=name, version=version, versions=(1, 2), task=task, labels=TASKS[name], card=card)
 
     def list(self) -> list[Any]:
         return [self.show(name) for name in self.names]
