@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import numpy.typing as npt
 
 from export.int8 import layers
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
     from export.variants.kinds import Writer
 
-Feeds = dict[str, npt.NDArray[np.int64]]
+Feeds = dict[str, npt.NDArray[Any]]
 OPERATORS = ("MatMul", "Gemm", "Conv", "Gather")
 
 
 def static_writer(model: onnx.ModelProto, batches: Sequence[Feeds]) -> Writer:
     """Find the range of every activation on `batches`, and give what writes int8 graphs with these ranges.
 
-    `batches` are graph inputs of training rows, int64 (batch, sequence) each; a hundred rows of all lengths do. A
+    `batches` are graph inputs of training rows, batch first; a hundred rows of all lengths do. A
     range is the smallest and the largest number met. Raises InputError without rows, and for more than 2 GB of
     weights.
     """
@@ -46,6 +46,14 @@ def static_layers(model: onnx.ModelProto) -> list[str]:
     """Names of the nodes that `static_writer` quantizes: as `export.int8.layers`, and convolutions, in graph order."""
     wanted = set(layers(model))
     return [node.name for node in model.graph.node if node.name in wanted or (node.op_type == "Conv" and node.name)]
+
+
+def mostly_convolutions(model: onnx.ModelProto) -> bool:
+    """Whether convolutions hold most of a graph's weights: the int8 whose activations are measured a batch has none of
+    them (`export.int8`)."""
+    sizes = {entry.name: math.prod(entry.dims) for entry in model.graph.initializer}
+    kernels = {node.input[1] for node in model.graph.node if node.op_type == "Conv"}
+    return bool(2 * sum(sizes.get(name, 0) for name in kernels) > sum(sizes.values()))
 
 
 def _write(model: onnx.ModelProto, out: Path, keep: Collection[str], ranges: Any) -> int:

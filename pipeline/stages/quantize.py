@@ -14,6 +14,7 @@ from export.variants.kinds import KINDS, Kind
 from export.variants.make import Gate, convert, impossible, reform
 from export.variants.memory import memory
 from export.variants.rank import best, ranked
+from export.variants.static import mostly_convolutions
 from export.variants.targets import remarks
 from pipeline.stages.context import Context, read_result
 from pipeline.stages.evaluate import Evaluation
@@ -40,15 +41,15 @@ def quantize(context: Context, folder: Path) -> dict[str, Any]:
         return {"enabled": False}
     with Progress(console=context.console, transient=True, disable=not context.console.is_terminal) as progress:
         made = Making(context, folder, progress)
-        for name in settings.variants:
+        for name in made.wanted:
             if KINDS[name].of != "default":
                 made.add(KINDS[name])
-        several = len(settings.variants) > 1
+        several = len(made.wanted) > 1
         if several:
             context.say("measuring each variant")
             made.time()
         default = best(list(made.records.values()))
-        for name in settings.variants:
+        for name in made.wanted:
             if KINDS[name].of == "default":
                 made.add(KINDS[name], default)
                 made.time([default, name])
@@ -94,6 +95,10 @@ class Making:
         self.evaluation = Evaluation(context, input_spec(context))
         self.fp32 = context.path("export") / GRAPH
         self.model = onnx.load(str(self.fp32))
+        settings = context.config.quantize
+        chosen = "variants" in settings.model_fields_set
+        self.wanted = settings.variants if chosen or not mostly_convolutions(self.model) else ["int8-static"]
+        """Of a model of convolutions, unless the configuration says, the int8 that has convolutions."""
         exported = read_result(context.path("export"), "export.json")
         self.limit = float(exported["parity"]["limit"])
         metrics = exported["metrics"]
@@ -144,7 +149,7 @@ class Making:
                 record = convert(kind, self.fp32, self.model, out, self.gate, self.batches, self.calibration, told)
             record["metrics"] = self.evaluation.every(out)
         except InputError as error:
-            if len(self.context.config.quantize.variants) == 1:
+            if len(self.wanted) == 1:
                 raise
             record = impossible(kind, error)
             out.unlink(missing_ok=True)
