@@ -154,7 +154,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _only(program: onnx_ir.Model, output: str, kind: str) -> None:
-    """Drop every other output, and what only they needed."""
+    """Drop every other output, and what only they needed; no other value has this one's name."""
     from onnx_ir.passes.common import RemoveUnusedNodesPass
 
     outputs = program.graph.outputs
@@ -163,6 +163,10 @@ def _only(program: onnx_ir.Model, output: str, kind: str) -> None:
         raise InputError(f"{kind}: has no output {output} (it has: {', '.join(str(value.name) for value in outputs)})")
     outputs[:] = kept
     RemoveUnusedNodesPass()(program)
+    for node in program.graph.all_nodes():  # the tracer names a value after its operator, which may be called so too
+        for value in node.outputs:
+            if value.name == output and value is not kept[0]:
+                value.name = f"{output}.{node.op_type}"
 
 
 def _name_axes(graph: onnx_ir.Graph, kind: str) -> None:
