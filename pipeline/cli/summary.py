@@ -117,8 +117,9 @@ def _adapters(report: Mapping[str, Any]) -> list[Any]:
 
 
 def _main_metric(variants: list[Mapping[str, Any]]) -> str:
-    names = {name for variant in variants for part in variant.get("metrics", {}).values() for name in part or {}}
-    return next((name for name in ("accuracy", "pearson", "spearman", "macro_f1") if name in names), "accuracy")
+    from pipeline.report.names import leading
+
+    return leading(*(part for variant in variants for part in variant.get("metrics", {}).values())) or "accuracy"
 
 
 def _numbers(metrics: Mapping[str, Any] | None) -> list[tuple[str, Any]]:

@@ -38,7 +38,7 @@ def run(
     from pipeline.stages import runner
 
     document: dict[str, Any] = runner.run(config, folder, fresh=fresh, console=console)
-    pair = not isinstance(config.data.text, str)
+    pair = not isinstance(config.data.text, str) and document["task"] != "text-embedding"
     emit(document, as_json=as_json, render=lambda found: print_report(found, folder, pair=pair))
     failed = failed_gates(document)
     if failed:
