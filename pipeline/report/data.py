@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.report.markup import Html, el, facts, isolate, join, table
+from pipeline.report.pictures import picture_table
 from pipeline.report.svg import bar, label, picture, shape
 from pipeline.report.values import (
     MISSING,
@@ -31,7 +32,9 @@ def data(report: Mapping[str, Any]) -> Html | None:
     splits = {str(name): split for name, split in mapping(profile.get("splits")).items() if mapping(split)}
     parts = [
         warnings(profile),
-        split_table(splits, profile.get("max_length")),
+        picture_table(splits)
+        if mapping(at(splits, "train", "pixels"))
+        else split_table(splits, profile.get("max_length")),
         class_table(splits),
         histogram(splits),
         repeated(profile),
@@ -71,10 +74,12 @@ def split_table(splits: Mapping[str, Mapping[str, Any]], max_length: Any) -> Htm
 
 
 def class_table(splits: Mapping[str, Mapping[str, Any]]) -> Html | None:
-    """Rows of each class by split, the largest first; folded when there are many."""
-    counts = {name: mapping(split.get("classes")) for name, split in splits.items() if mapping(split.get("classes"))}
+    """Rows of each class (or entities of each kind) by split, the largest first; folded when there are many."""
+    key = "entities" if any(mapping(split.get("entities")) for split in splits.values()) else "classes"
+    counts = {name: mapping(split.get(key)) for name, split in splits.items() if mapping(split.get(key))}
     if not counts:
         return None
+    one, many, each_of = ("Kind", "kinds", "entity") if key == "entities" else ("Class", "classes", "row")
     first = next(iter(counts.values()))
     labels = list(dict.fromkeys(label for classes in counts.values() for label in classes))
     labels.sort(key=lambda name: -(number(first.get(name)) or 0.0))
@@ -86,12 +91,13 @@ def class_table(splits: Mapping[str, Mapping[str, Any]]) -> Html | None:
         ]
         for name in labels
     ]
-    made = table("Rows of each class", ["Class", *counts], rows, texts=(0,))
+    caption = "Entities of each kind" if key == "entities" else "Rows of each class"
+    made = table(caption, [one, *counts], rows, texts=(0,))
     if len(labels) <= FEW:
         return made
     fewest = min(number(first.get(name)) or 0.0 for name in labels)
-    each = f"{count(fewest)} to {plural(most, 'row')} each in {next(iter(counts))}"
-    span = f"{plural(len(labels), 'class', 'classes')}, {each}"
+    each = f"{count(fewest)} to {plural(most, each_of, 'entities' if key == 'entities' else '')} each"
+    span = f"{plural(len(labels), one.lower(), many)}, {each} in {next(iter(counts))}"
     return el("details", el("summary", span), made)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.report import names
+from pipeline.report.entities import is_tagger, kinds_of
 from pipeline.report.markup import Html, el, isolate, join
 from pipeline.report.values import (
     MISSING,
@@ -41,7 +42,9 @@ def sentence(report: Report) -> list[Html | str]:
     labels = items(report.get("labels"))
     kinds = {"text-regression": "A text regression model", "text-classification": "A text classifier"}
     what = kinds.get(words(report.get("task")), "A text classifier" if labels else "A model")
-    if labels:
+    if is_tagger(report):
+        what = f"A tagger for {plural(len(kinds_of(report)), 'kind')} of entities"
+    elif labels:
         what += f" with {plural(len(labels), 'class', 'classes')}"
     base = words(at(report, "base", "name"))
     values = number(at(report, "adapter", "values")) or number(at(report, "trainable", "adapter"))

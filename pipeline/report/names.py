@@ -30,7 +30,7 @@ METRICS: dict[str, tuple[str, Writer]] = {
     "triplet_accuracy": ("Triplet accuracy", percent),
     "loss": ("Loss", significant),
 }
-_LEADING = ("cosine_spearman", "mrr_at_10", "accuracy", "macro_f1", "pearson", "spearman", "mae", "mse")
+_LEADING = ("entity_f1", "cosine_spearman", "mrr_at_10", "accuracy", "macro_f1", "pearson", "spearman", "mae", "mse")
 
 
 def title(key: str) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.report import names
+from pipeline.report import entities, names
 from pipeline.report.markup import Html, el, isolate, join, scroller, table
+from pipeline.report.pictures import gallery, has_pictures
+from pipeline.report.similarity import similarity
 from pipeline.report.svg import bar, cells, level, picture, scale, shape
 from pipeline.report.values import (
     MISSING,
@@ -33,7 +35,13 @@ def quality(report: Report) -> Html | None:
     split, metrics = names.measured(report)
     overall = overall_table(mapping(report.get("metrics")))
     labels = label_names(report, metrics)
-    parts = [overall, per_class(metrics, split), confusion(metrics, labels, split)]
+    parts = [
+        overall,
+        per_class(metrics, split),
+        confusion(metrics, labels, split),
+        entities.mistakes(report),
+        similarity(report),
+    ]
     return el("div", *parts) if any(parts) else None
 
 
@@ -60,6 +68,8 @@ def per_class(metrics: Mapping[str, Any], split: str) -> Html | None:
     rows = sorted(mappings(metrics.get("per_class")), key=lambda row: number(row.get("f1")) or 0.0)
     if not rows:
         return None
+    if number(metrics.get("entity_f1")) is not None:
+        return class_table(f"Per kind on {split}, weakest F1 first", rows, "Kind", "Entities")
     if len(rows) <= FEW:
         return class_table(f"Per class on {split}, weakest F1 first", rows)
     return el(
@@ -69,7 +79,7 @@ def per_class(metrics: Mapping[str, Any], split: str) -> Html | None:
     )
 
 
-def class_table(caption: str, rows: Sequence[Mapping[str, Any]]) -> Html:
+def class_table(caption: str, rows: Sequence[Mapping[str, Any]], of: str = "Class", many: str = "Rows") -> Html:
     """Precision, recall, F1 and support of each class."""
     body = (
         [
@@ -81,7 +91,7 @@ def class_table(caption: str, rows: Sequence[Mapping[str, Any]]) -> Html:
         ]
         for row in rows
     )
-    return table(caption, ["Class", "F1", "Precision", "Recall", "Rows"], body, cls="classes", texts=(0,))
+    return table(caption, [of, "F1", "Precision", "Recall", many], body, cls="classes", texts=(0,))
 
 
 def confusion(metrics: Mapping[str, Any], labels: Sequence[str], split: str) -> Html | None:
@@ -166,8 +176,14 @@ def pairs(wrong: Sequence[tuple[float, float, str, str]]) -> Html | None:
 
 def samples(report: Report) -> Html | None:
     """Example predictions."""
+    if entities.is_tagger(report):
+        return entities.samples(report)
     rows = mappings(report.get("samples"))
     if not rows:
+        return None
+    if has_pictures(report):
+        return gallery(rows)
+    if report.get("task") == "text-embedding":
         return None
     regression = report.get("task") == "text-regression"
     body = (

@@ -96,6 +96,9 @@ th,td{padding:.4rem .7rem;text-align:right;border-bottom:1px solid var(--line);v
 th.words,td.words{text-align:left;white-space:normal;overflow-wrap:anywhere;min-width:6.5rem}
 thead th.words{white-space:nowrap}
 .samples td:first-child{min-width:12rem}
+.gallery{display:grid;grid-template-columns:repeat(auto-fill,minmax(7.5rem,1fr));gap:1rem}
+.shot{margin:0}.shot img{width:100%;aspect-ratio:1;object-fit:contain;background:var(--raised);border-radius:.4rem;
+  image-rendering:auto}.shot figcaption{display:grid;gap:.1rem;font-size:.82rem}.shot .wrong{color:var(--bad)}
 th:first-child,td:first-child{padding-left:0}
 th:last-child,td:last-child{padding-right:0}
 thead th,thead td{font-size:.82rem;font-weight:500;color:var(--soft);vertical-align:bottom;white-space:nowrap}
@@ -147,6 +150,14 @@ ul.findings{list-style:none;padding:0;margin:0;max-width:50rem}
 .findings .mark{position:absolute;left:.1rem;font-weight:650}
 .advice{background:var(--raised);border-radius:.75rem;padding:.9rem 1.1rem;max-width:50rem;margin-top:1.4rem}
 .advice p{margin:.3rem 0}
+.marked p{max-width:50rem;margin:0;padding:.6rem 0;border-bottom:1px solid var(--line);line-height:1.9}
+.entity{color:inherit;background:color-mix(in srgb,var(--k) 14%,var(--bg));border-bottom:2px solid var(--k);
+  border-radius:.2rem;padding:.05rem .25rem}
+.entity small{color:var(--k);font-size:.75rem;font-weight:600}
+.entity.missed{background:none;border-bottom-style:dashed}.entity.wrong{outline:1px solid var(--bad)}
+.entity.k1{--k:var(--one)}.entity.k2{--k:var(--two)}.entity.k3{--k:var(--ok)}.entity.k4{--k:var(--bad)}
+.entity.k5{--k:var(--grey)}.entity.k6{--k:var(--ink)}.entity.k7{--k:var(--warn)}.entity.k8{--k:var(--soft)}
+.kinds{display:flex;flex-wrap:wrap;gap:.3rem .8rem;align-items:baseline}
 footer{padding-block:2rem 3rem;color:var(--soft);font-size:.85rem}
 @media (max-width:56rem){.tiles{grid-template-columns:repeat(2,1fr)}}
 @media (max-width:34rem){

@@ -16,14 +16,17 @@ from pipeline.model.source import Source
 from pipeline.model.tagger import load_merged_tagger, load_tagger
 from pipeline.tasks.text import TextTask
 from pipeline.train.entities import EntityRows, ForEntities
-from pipeline.train.entity_metrics import entity_detail
+from pipeline.train.entity_metrics import entity_detail, entity_mistakes
 from pipeline.train.learning import Learning, TrainRows
 from pipeline.train.rows import count_tokens
 from serve.answers import Prediction
-from serve.entities import kinds_of, runs_of
+from serve.entities import Run, kinds_of, runs_of
 from serve.errors import UsageError
 from serve.pieces import Output, Prepared
 from serve.tagging import word_logits
+from serve.words import Words, words_of
+
+SHOWN = 12  # texts with mistakes that the report has
 
 
 class TokenClassification(TextTask):
@@ -70,15 +73,33 @@ class TokenClassification(TextTask):
             runs_of(word_logits(own, row.note).argmax(axis=-1), row.note.shared, labels)
             for row, own in zip(rows, outputs, strict=True)
         ]
-        return entity_detail(truth, guess, [len(row.note.words) for row in rows], kinds_of(labels))
+        words = [row.note.words for row in rows]
+        wrong = [place for place, (one, other) in enumerate(zip(truth, guess, strict=True)) if one != other]
+        return {
+            **entity_detail(truth, guess, [len(own) for own in words], kinds_of(labels)),
+            "mistakes": entity_mistakes(truth, guess),
+            "wrong": [
+                {
+                    "text": split.texts[place][0],
+                    "entities": _spans(guess[place], words[place]),
+                    "truth": _spans(truth[place], words[place]),
+                }
+                for place in wrong[:: max(1, len(wrong) // SHOWN)][:SHOWN]
+            ],
+        }
 
     def example(self, split: Split, labels: Sequence[str], place: int, answer: Prediction) -> dict[str, Any]:
         found = [(one.label, one.start, one.end, one.score) for one in answer.entities or ()]
         return {
-            "text": split.texts[place][0],
+            "text": (text := split.texts[place][0]),
             "entities": [dict(zip(("label", "start", "end", "score"), one, strict=True)) for one in found],
-            "truth": [span._asdict() for span in spans_at(split, place)],
+            "truth": _spans(word_runs(spans_at(split, place), text), words_of(text)),
         }
+
+
+def _spans(runs: Sequence[Run], words: Words) -> list[dict[str, Any]]:
+    """Entities by their characters."""
+    return [{"label": run.kind, "start": int(words[run.first, 0]), "end": int(words[run.after - 1, 1])} for run in runs]
 
 
 def _tags(loaded: Loaded) -> list[str]:

@@ -37,6 +37,25 @@ def entity_detail(truth: Found, guess: Found, words: Sequence[int], kinds: Seque
     }
 
 
+def entity_mistakes(truth: Found, guess: Found) -> dict[str, int]:
+    """How often which mistake was made: `missed` (nothing was found there), `made_up` (there is none), and of those
+    found where there is one: other `ends`, another `kind`, or `both`."""
+    found = dict.fromkeys(("missed", "made_up", "ends", "kind", "both"), 0)
+    for wanted, made in zip(truth, guess, strict=True):
+        for run in set(made) - set(wanted):
+            there = [one for one in wanted if one.first < run.after and run.first < one.after]
+            if not there:
+                found["made_up"] += 1
+            elif any(one.kind == run.kind for one in there):
+                found["ends"] += 1
+            else:
+                found["kind" if any(one[1:] == run[1:] for one in there) else "both"] += 1
+        found["missed"] += sum(
+            not any(one.first < run.after and run.first < one.after for run in made) for one in wanted
+        )
+    return found
+
+
 def _kinds(truth: Found, guess: Found) -> list[str]:
     return sorted({run.kind for runs in (*truth, *guess) for run in runs})
 

@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerFast
 from pipeline.data.dataset import Split
 from pipeline.data.spans import Span, checked_spans
 from pipeline.train.entities import EntityRows, ForEntities
-from pipeline.train.entity_metrics import entity_detail, entity_scores
+from pipeline.train.entity_metrics import entity_detail, entity_mistakes, entity_scores
 from pipeline.train.rows import IGNORED
 from serve.entities import Run, tags_of
 from serve.errors import InputError
@@ -188,3 +188,9 @@ def test_seqeval_counts_as_sets_of_entities_do(rows: list[tuple[list[Run], list[
     assert found["entity_precision"] == pytest.approx(right / made if made else 0)
     assert found["entity_recall"] == pytest.approx(right / there if there else 0)
     assert found["entity_f1"] == pytest.approx(2 * right / (made + there) if right else 0)
+
+
+def test_mistakes_are_told_apart() -> None:
+    truth = [runs(("a", 0, 2), ("a", 4, 6), ("a", 8, 9), ("b", 12, 13), ("b", 20, 22))]
+    guess = [runs(("a", 0, 2), ("a", 5, 6), ("b", 8, 9), ("a", 15, 16), ("a", 20, 21))]
+    assert entity_mistakes(truth, guess) == {"missed": 1, "made_up": 1, "ends": 1, "kind": 1, "both": 1}
