@@ -6,7 +6,7 @@ import re
 from collections.abc import Container, Iterable
 from html import escape
 
-_VOID = frozenset({"meta", "br", "hr", "col"})
+_VOID = frozenset({"meta", "br", "hr", "col", "img"})
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
 _JOINT = re.compile(r"(?<=\w[._/])(?=\w)")
 

@@ -13,6 +13,7 @@ from pipeline.report.details import footer, reproduce
 from pipeline.report.gates import gates
 from pipeline.report.headline import header, notice, tiles
 from pipeline.report.markup import Html, el
+from pipeline.report.pictures import has_pictures
 from pipeline.report.quality import quality, samples
 from pipeline.report.spectrum import spectrum
 from pipeline.report.style import style
@@ -46,7 +47,8 @@ def render(report: Mapping[str, Any]) -> str:
     top = el("div", tiles(report), notice(report))
     body = el("body", header(report), el("main", top, *found), footer(report))
     name = words(report.get("name")) or "Untitled"
-    return f"<!doctype html>\n{el('html', head(name), body, lang='en')}\n"
+    top_of_page = head(name, images=has_pictures(report))
+    return f"<!doctype html>\n{el('html', top_of_page, body, lang='en')}\n"
 
 
 def contents(made: Iterable[tuple[str, str, Html | None]]) -> list[Html]:
@@ -60,11 +62,13 @@ def contents(made: Iterable[tuple[str, str, Html | None]]) -> list[Html]:
     ]
 
 
-def head(name: str, kind: str = "report", more: str = "") -> Html:
-    """The head: nothing may be loaded, and only this very style sheet, with `more` rules at its end, is allowed."""
+def head(name: str, kind: str = "report", more: str = "", images: bool = False) -> Html:
+    """The head: nothing may be loaded, and only this very style sheet, with `more` rules at its end, is allowed, and
+    `images` that are in the page itself."""
     sheet = style() + more
     digest = base64.b64encode(hashlib.sha256(sheet.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    policy += "; img-src data:" if images else ""
     return el(
         "head",
         el("meta", charset="utf-8"),

@@ -19,7 +19,8 @@ from serve.machine import describe
 from serve.predictor import Predictor
 
 STAGES = ("adapter", "merged", "export", "swap", "quantize", "bundle")
-SHOWN = 6
+SHOWN = {"image-classification": 24}
+"""Examples on the page, where not 6."""
 
 
 def write_report(context: Context) -> dict[str, Any]:
@@ -137,7 +138,8 @@ def _architecture(context: Context) -> dict[str, Any]:
 def _samples(context: Context, bundle: Bundle) -> list[dict[str, Any]]:
     split = context.dataset.test or context.dataset.validation
     rows = context.task.served(split)
-    places = list(range(0, len(rows), max(1, len(rows) // SHOWN)))[:SHOWN]
+    shown = SHOWN.get(context.task.name, 6)
+    places = list(range(0, len(rows), max(1, len(rows) // shown)))[:shown]
     answers = Predictor(bundle).predict([rows[place] for place in places])
     labels = context.dataset.labels
     return [context.task.example(split, labels, place, answer) for place, answer in zip(places, answers, strict=True)]

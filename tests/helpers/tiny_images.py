@@ -15,7 +15,7 @@ SIZE = 16
 
 def picture(label: str, seed: int, height: int = 20, width: int = 24) -> bytes:
     """A PNG of noise around a label's colour."""
-    noise = np.random.default_rng(seed).normal(0, 50, (height, width, 3))
+    noise = np.random.default_rng(seed).normal(0, 30, (height, width, 3))
     return saved(Image.fromarray((np.array(LABELS[label]) + noise).clip(0, 255).astype(np.uint8)))
 
 
@@ -70,6 +70,6 @@ def write_image_task(folder: Path, base: Path, targets: str = "all-linear", more
         '[data]\ntask = "image-classification"\ntrain = "pictures"\nvalidation_share = 0.25\n'
         'augment = ["crop", "flip"]\n'
         f'[adapter]\ntargets = "{targets}"\n'
-        "[train]\nepochs = 6\nbatch_size = 12\nlearning_rate = 0.05\nhead_learning_rate = 0.05\n" + more
+        "[train]\nepochs = 12\nbatch_size = 12\nlearning_rate = 0.05\nhead_learning_rate = 0.05\n" + more
     )
     return path
