@@ -8,6 +8,7 @@ import math
 import tempfile
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,7 @@ def test(
         put(tuned, load_file(folder / TRAINED))
         model = tuned.model.to(device_of(plan.device))
         learning = problem.learning(loaded)
-        return problem.score(predict.outputs(model, learning, rows), predict.labels(learning, rows))
+        return problem.score(learning, predict.outputs(model, learning, rows), predict.labels(learning, rows))
 
 
 def lora_values(loaded: Loaded, targets: Targets) -> dict[str, int]:
@@ -146,16 +147,17 @@ def _fit(
     rows = problem.rows("train", loaded)
     batches = plan.epochs * math.ceil(len(rows) / plan.batch_size)
     _count_batches(tuned.model, plan.max_steps * plan.gradient_accumulation or batches, tell)
+    learning = problem.learning(loaded)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         return fit(
             tuned,
-            problem.learning(loaded),
+            learning,
             rows,
             problem.rows("validation", loaded),
             plan=own,
             folder=Path(scratch),
             console=Console(stderr=True, quiet=True),
-            measure=problem.score,
+            measure=partial(problem.score, learning),
         )
 
 

@@ -17,7 +17,6 @@ from pipeline.stages.context import Context
 from pipeline.stages.finetune import max_length
 from pipeline.tasks.words import headline, misfit
 from pipeline.train.learning import Learning, TrainRows
-from pipeline.train.metrics import score
 from pipeline.train.scale import Scale
 from serve.errors import UsageError
 
@@ -47,8 +46,8 @@ class Problem(Protocol):
         """`train`, `validation` or `test`."""
         ...
 
-    def score(self, logits: Any, labels: Any) -> dict[str, float]:
-        """Every metric."""
+    def score(self, learning: Learning, outputs: Any, labels: Any) -> dict[str, float]:
+        """Every metric of the outputs of what was learned."""
         ...
 
 
@@ -112,11 +111,11 @@ class ConfiguredProblem:
         length = max_length(self.context, loaded)
         return self.context.task.rows(loaded, found, length, training=split == "train")
 
-    def score(self, logits: Any, labels: Any) -> dict[str, float]:
+    def score(self, learning: Learning, outputs: Any, labels: Any) -> dict[str, float]:
         if self.task == "text-regression":
             scale = Scale.of(self.context.dataset.train.labels)
-            logits, labels = (values * scale.deviation + scale.mean for values in (logits, labels))
-        return score(self.task, logits, labels)
+            outputs, labels = (values * scale.deviation + scale.mean for values in (outputs, labels))
+        return learning.score(outputs, labels)
 
 
 def _context(config: Config) -> Context:
