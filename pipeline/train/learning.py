@@ -53,7 +53,7 @@ class Learning(Protocol):
 
 
 class ForTexts:
-    """Learning a class or a number for each text, or a class for each token of it, by a model with `logits`."""
+    """Learning a class or a number for each text, by a model with `logits`."""
 
     output = "logits"
     by_length = True

@@ -5,13 +5,11 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-from pipeline.train.rows import IGNORED
-
 
 def losses(
     logits: torch.Tensor, labels: torch.Tensor, *, weight: torch.Tensor | None = None, smoothing: float = 0.0
 ) -> torch.Tensor:
-    """The loss of each row, or of each labelled token where `labels (rows, sequence)` holds a class a token, float32.
+    """The loss of each row, float32.
 
     Cross entropy for classes (int64 labels), `weight (classes,)` and label `smoothing` with it; the squared difference
     for numbers (float labels).
@@ -19,7 +17,4 @@ def losses(
     logits = logits.float()
     if labels.dtype.is_floating_point:
         return (logits.squeeze(-1) - labels) ** 2
-    if labels.dim() == 2:
-        labelled = labels != IGNORED
-        logits, labels = logits[labelled], labels[labelled]
     return functional.cross_entropy(logits, labels, weight=weight, label_smoothing=smoothing, reduction="none")

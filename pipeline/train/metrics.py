@@ -25,8 +25,6 @@ HIGHER_IS_BETTER = {
 }
 
 Targets = Sequence[float] | NDArray[Any]
-TOKENS = "token-classification"
-"""A class for each token; its metric is handed to the training."""
 
 
 def score(task: str, logits: NDArray[np.float32], targets: Targets) -> dict[str, float]:

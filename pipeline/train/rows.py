@@ -9,8 +9,6 @@ import torch
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from pipeline.train.metrics import TOKENS
-
 IGNORED = -100
 """The label of a token that has none: special tokens, the later pieces of a word, padding."""
 
@@ -52,18 +50,13 @@ class Rows(Dataset[dict[str, Any]]):
 
 
 class Collator:
-    """Pads a batch to its longest row; labels become int64 classes (one a row, or one a token), or float32 numbers."""
+    """Pads a batch to its longest row; labels become int64 classes or float32 numbers."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, task: str) -> None:
         self.tokenizer = tokenizer
-        self.tokens = task == TOKENS
         self.dtype = torch.float32 if task == "text-regression" else torch.int64
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         inputs = [{key: value for key, value in row.items() if key != "labels"} for row in rows]
         batch = self.tokenizer.pad(inputs, return_tensors="pt")
-        labels = [row["labels"] for row in rows]
-        if self.tokens:
-            longest = batch["input_ids"].shape[1]
-            labels = [row + [IGNORED] * (longest - len(row)) for row in labels]
-        return {**batch, "labels": torch.tensor(labels, dtype=self.dtype)}
+        return {**batch, "labels": torch.tensor([row["labels"] for row in rows], dtype=self.dtype)}

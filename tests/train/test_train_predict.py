@@ -10,8 +10,8 @@ import pytest
 import torch
 from transformers import BertForTokenClassification
 
+from pipeline.train.entities import ForEntities
 from pipeline.train.learning import ForTexts
-from pipeline.train.metrics import TOKENS
 from pipeline.train.predict import BATCH, labels, outputs
 from pipeline.train.rows import IGNORED, Rows
 
@@ -53,10 +53,10 @@ def test_the_mode_comes_back_from_a_model_that_fails(tiny_model: Any, tokenizer:
 def test_a_class_a_token_is_padded_as_transformers_pads_it(tiny_model: Any, tokenizer: Any, rows: Rows) -> None:
     torch.manual_seed(0)
     model = BertForTokenClassification(tiny_model("bert").config)
-    rows.labels = [[IGNORED, *[place % 3 for place in range(length)], IGNORED] for length in LENGTHS]
-    learning = ForTexts(tokenizer, TOKENS)
+    rows.labels = [[0, IGNORED, *[place % 3 for place in range(length)], IGNORED] for length in LENGTHS]
+    learning = ForEntities(tokenizer, ("O", "B-a", "I-a"))
     found, truth = outputs(model, learning, rows), labels(learning, rows)
-    assert (found.shape, truth.shape) == ((len(rows), 14, 3), (len(rows), 14))
+    assert (found.shape, truth.shape) == ((len(rows), 14, 3), (len(rows), 15))
     for row, (wanted, length) in enumerate(zip(alone(model, rows), LENGTHS, strict=True)):
         np.testing.assert_allclose(found[row, : length + 2], wanted, rtol=1e-4, atol=1e-5)
         assert truth[row].tolist() == rows.labels[row] + [IGNORED] * (12 - length)
