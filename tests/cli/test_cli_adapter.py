@@ -138,7 +138,8 @@ def test_what_was_added_answers_as_it_should(bundle: Path, returns: Path) -> Non
     done("add", bundle, returns, "--name", "returns")
     with Runtime(bundle) as runtime:
         pinned = runtime.pin("returns")
-        (logits,) = runtime.run([tokens := runtime.encode("fan noisy", pinned)], [pinned])
+        (tokens,) = runtime.prepare("fan noisy", pinned).pieces
+        (logits,) = runtime.run([tokens], [pinned])
     assert abs(logits - expected_logits(tokens[0].tolist(), tiny_delta(5), tiny_head(5, 3))).max() < 1e-4
 
 
