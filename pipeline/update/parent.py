@@ -12,6 +12,7 @@ from rich.console import Console
 
 from export.adapter import Adapter
 from pipeline.config.schema import AdapterSection, Config, DataSection, ModelSection
+from pipeline.data.labels import TASKS
 from pipeline.stages.context import Context, read_config
 from pipeline.update.wish import Wish
 from serve.bundle import MANIFEST
@@ -65,6 +66,11 @@ def read_parent(wish: Wish, console: Console) -> Parent:
         )
     adapter = Adapter.load(folder)
     _check_card(folder, adapter.card)
+    if adapter.card["task"] not in TASKS:
+        raise UsageError(
+            f"{folder}: an update goes on with {' and '.join(TASKS)}; this is {adapter.card['task']}: "
+            "put the new rows among the others and train again, with svfit run"
+        )
     bundle = next(_bundles(folder), None)
     onto = wish.onto or (bundle if run is None else None)
     config = _config_of_card(folder, adapter, wish) if run is None else _config_of_run(run)

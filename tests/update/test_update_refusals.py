@@ -43,6 +43,15 @@ def test_a_file_without_the_label_column(run: Path, tmp_path: Path, refused: Ref
     assert 'no column "label"; there is: text, kind' in line
 
 
+@pytest.mark.parametrize("task", ["token-classification", "image-classification", "text-embedding"])
+def test_a_task_that_updates_do_not_know(adapter: Path, tmp_path: Path, refused: Refused, task: str) -> None:
+    card = document(adapter / "adapter.json")
+    card["card"]["task"] = task
+    (adapter / "adapter.json").write_text(json.dumps(card))
+    line = refused(2, adapter, "--data", new_rows(tmp_path, rows(10, 5)))
+    assert f"an update goes on with text-classification and text-regression; this is {task}: put the new rows" in line
+
+
 @pytest.mark.parametrize("text", ["", "text,label\n"])
 def test_an_empty_file(run: Path, tmp_path: Path, refused: Refused, text: str) -> None:
     (tmp_path / "new.csv").write_text(text)
