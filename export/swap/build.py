@@ -62,15 +62,17 @@ def build_swap(plans: Mapping[str, LayerPlan], heads: Sequence[HeadGraph], folde
     """Write model.onnx (the backbone with `sigma`), fold.onnx, weights.safetensors and the heads into `folder`.
 
     `plans` say what each adapted layer carries. The backbone is cut from the first head's graph. Where there are
-    several, all are cut deeply, at the output of what they share. The same arguments give the same bytes. Raises
-    InputError where a graph can't be cut, a layer can't be swapped, or graphs share no tensor.
+    several, or one that has no parameters, they are cut deeply, at the output of what they share. The same arguments
+    give the same bytes. Raises InputError where a graph can't be cut, a layer can't be swapped, or graphs share no
+    tensor.
     """
 
     import onnx_ir
 
     files = [HEAD_FILE, *(f"head.{head.name}.onnx" for head in heads[1:])]
+    deep = len(heads) > 1 or not heads[0].whole
     cuts = [
-        cut(one.base, one.whole, plans, probe(one.base, one.probes), one.name, file=file, deep=len(heads) > 1)
+        cut(one.base, one.whole, plans, probe(one.base, one.probes), one.name, file=file, deep=deep)
         for one, file in zip(heads, files, strict=True)
     ]
     _check_shared(heads, cuts)

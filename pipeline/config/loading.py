@@ -77,6 +77,9 @@ def load(path: Path, overrides: Sequence[str] = (), *, require_files: bool = Fal
         sections["data"] = _place_data(data, folder, checks, require_files)
         if isinstance(train := sections.get("train"), TrainSection):
             _fit_task(data, train, checks)
+        if isinstance(model_section, ModelSection) and model_section.dimensions and data.task != "embedding":
+            given = shown(model_section.dimensions)
+            checks.append(("model.dimensions", f'needs data.task = "embedding" (got {given})'))
     checks += conflicts(sections)
     for key, problem in checks:
         tell(key, problem)
@@ -160,6 +163,16 @@ def _fit_task(data: DataSection, train: TrainSection, checks: list[tuple[str, st
     if data.task != "auto" and train.metric not in ("auto", "loss", *METRICS[NAMES[data.task]]):
         fitting = ", ".join((*METRICS[NAMES[data.task]], "loss"))
         checks.append(("train.metric", f"data.task = {shown(data.task)} has {fitting} (got {shown(train.metric)})"))
+    if data.task != "embedding":
+        if not train.epochs:
+            checks.append(("train.epochs", "must be > 0: a head that learned nothing answers at random (got 0)"))
+        if data.pairs != "auto":
+            checks.append(("data.pairs", f'needs data.task = "embedding" (got {shown(data.pairs)})'))
+        if not isinstance(data.text, str) and len(data.text) > 2:
+            checks.append(("data.text", f'three columns need data.task = "embedding" (got {shown(data.text)})'))
+    elif train.class_weights or train.label_smoothing:
+        key = "class_weights" if train.class_weights else "label_smoothing"
+        checks.append((f"train.{key}", "an embedding has no classes (got " + shown(getattr(train, key)) + ")"))
     if data.task == "token-classification":
         if not isinstance(data.text, str):
             checks.append(("data.text", f"entities are found in one text a row (got {shown(data.text)})"))

@@ -203,7 +203,9 @@ class AdapterSection(Section):
 class TrainSection(Section):
     """How it is trained."""
 
-    epochs: int = Field(default=3, gt=0, description="passes over the training rows")
+    epochs: int = Field(
+        default=3, ge=0, description="passes over the training rows; embedding: 0 = the base model as it is"
+    )
     seed: int = Field(default=0, ge=0, lt=2**32, description="of the split, the order and the new weights")
     batch_size: int = Field(default=32, gt=0, description="rows a step and device")
     learning_rate: float = Field(

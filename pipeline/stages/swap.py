@@ -34,7 +34,7 @@ from pipeline.stages.others import other_run
 from pipeline.stages.settle import settle
 from pipeline.stages.swap_checks import check_swap
 from pipeline.stages.unfolded import NAME, with_adapter
-from pipeline.train.learning import inputs_of
+from pipeline.train.learning import sample_of
 from serve.adapters.native import write_native
 from serve.adapters.versions import checked_name
 from serve.errors import GateError, InputError, UsageError
@@ -240,10 +240,11 @@ def _base_graph(task: Task) -> tuple[onnx.ModelProto, dict[str, int | None], lis
         loaded.reader.save_pretrained(temporary)
         read = run.task.merged(Path(temporary))
     rows = run.task.rows(read, run.dataset.validation.first(2), adapter.card["max_length"])
-    encoded = inputs_of(run.task.learning(read), rows, range(len(rows)))
+    learning = run.task.learning(read)
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / GRAPH
-        info = export_onnx(read.model, encoded, path, {"svfit.base": adapter.card["base"]["name"]})
+        metadata = {"svfit.base": adapter.card["base"]["name"]}
+        info = export_onnx(read.model, sample_of(learning, rows), path, metadata, learning.output)
         graph = onnx.load(str(path))
     axes = class_axes(read.model, adapter.modules)
     if not isinstance(task.inputs, InputSpec):

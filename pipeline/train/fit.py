@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -54,7 +54,8 @@ def fit(
     console: Console,
     measure: Measure | None = None,
 ) -> Fit:
-    """Train on `train`, keep the epoch that is best on `validation` (with `plan.max_steps`, the last step).
+    """Train on `train`, keep the epoch that is best on `validation` (with `plan.max_steps`, the last step); without
+    any epoch only measure what is there.
 
     With `plan.checkpoint`, a checkpoint of the trained parameters is written to `folder` after each epoch, and a
     broken training goes on from the last one to the same result. `measure` gives the metrics of outputs against labels,
@@ -67,6 +68,8 @@ def fit(
     trainer.add_callback(watch)
     if plan.early_stopping and not plan.max_steps:
         trainer.add_callback(Patience(plan.early_stopping, plan.metric))
+    if not plan.epochs:
+        return Fit(_untrained(trainer, validation, watch, plan), trainer)
     _start_memory()
     last = _last_checkpoint(folder) if plan.checkpoint else None
     try:
@@ -183,6 +186,19 @@ def _peak_memory(device: torch.device) -> int:
         return int(torch.cuda.max_memory_allocated())
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _untrained(trainer: AdapterTrainer, validation: TrainRows, watch: Watch, plan: Plan) -> dict[str, Any]:
+    """What `_record` tells, of a model as it came."""
+    found = trainer.predict(cast(Any, validation), metric_key_prefix="eval").metrics or {}
+    skip = ("eval_runtime", "eval_samples_per_second", "eval_steps_per_second", "eval_model_preparation_time")
+    row = {key[5:]: value for key, value in found.items() if key.startswith("eval_") and key not in skip}
+    row |= {"step": 0, "epoch": 0.0, "seconds": 0.0}
+    return {
+        **_record(trainer, watch, plan),
+        "validation": [row],
+        "best": {"epoch": 0.0, "metric": plan.metric, "value": row[plan.metric]},
+    }
 
 
 def _record(trainer: AdapterTrainer, watch: Watch, plan: Plan) -> dict[str, Any]:

