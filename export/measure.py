@@ -15,7 +15,7 @@ from serve.session import load, session_options
 from serve.settings import Settings
 
 BATCH = 16
-Feeds = Mapping[str, npt.NDArray[np.int64]]
+Feeds = Mapping[str, npt.NDArray[Any]]
 
 
 def measure(
@@ -29,11 +29,11 @@ def measure(
 ) -> dict[str, dict[str, Any]]:
     """Measure several graphs on the same inputs, by name.
 
-    `single` holds one encoded row and `batch` several of the same length, int64 (batch, sequence) each. After
+    `single` holds one encoded row and `batch` several of the same length, batch first. After
     `warm_up` runs, each of `repeats` rounds times every graph once on `single`, and each of `repeats // 5 + 1`
     rounds once on `batch`: the graphs take turns, so that a slow moment of the machine meets all of them.
 
-    Returns, for each name, what JSON takes: `batch` (1), `tokens` (of a row), `threads`, `p50_ms` and `p99_ms` of
+    Returns, for each name, what JSON takes: `batch` (1), `tokens` (of a text), `threads`, `p50_ms` and `p99_ms` of
     one row, `throughput` (rows a second, from the median batch) and `throughput_batch`. Raises InputError where
     there is nothing to measure.
     """
@@ -42,11 +42,11 @@ def measure(
     sessions = {name: load(path, session_options(Settings(threads))) for name, path in files.items()}
     alone = _rounds(sessions, single, repeats, warm_up)
     together = _rounds(sessions, batch, repeats // 5 + 1, warm_up)
-    rows = len(next(iter(batch.values())))
+    rows, first = len(next(iter(batch.values()))), next(iter(single.values()))
     return {
         name: {
             "batch": 1,
-            "tokens": int(next(iter(single.values())).shape[1]),
+            **({"tokens": int(first.shape[1])} if first.ndim == 2 else {}),
             "threads": threads,
             "p50_ms": round(1000 * float(np.percentile(alone[name], 50)), 3),
             "p99_ms": round(1000 * float(np.percentile(alone[name], 99)), 3),
@@ -57,8 +57,8 @@ def measure(
     }
 
 
-def repeat_row(feeds: Feeds, rows: int = BATCH) -> dict[str, npt.NDArray[np.int64]]:
-    """A batch of `rows` copies of the first row of `feeds`, int64 (rows, sequence) each."""
+def repeat_row(feeds: Feeds, rows: int = BATCH) -> dict[str, npt.NDArray[Any]]:
+    """A batch of `rows` copies of the first row of `feeds`."""
     return {name: np.repeat(value[:1], rows, axis=0) for name, value in feeds.items()}
 
 

@@ -40,7 +40,11 @@ def header(report: Report) -> Html:
 def sentence(report: Report) -> list[Html | str]:
     """What was made, from what."""
     labels = items(report.get("labels"))
-    kinds = {"text-regression": "A text regression model", "text-classification": "A text classifier"}
+    kinds = {
+        "text-regression": "A text regression model",
+        "text-classification": "A text classifier",
+        "image-classification": "An image classifier",
+    }
     what = kinds.get(words(report.get("task")), "A text classifier" if labels else "A model")
     if is_tagger(report):
         what = f"A tagger for {plural(len(kinds_of(report)), 'kind')} of entities"
@@ -98,7 +102,8 @@ def quality(report: Report, default: Mapping[str, Any]) -> Html:
     key = names.leading(metrics)
     if key is None:
         return tile("Test result", MISSING, "not measured")
-    second = next((k for k in ("macro_f1", "spearman") if k != key and number(metrics.get(k)) is not None), None)
+    others = ("macro_f1", "spearman", "entity_recall")
+    second = next((k for k in others if k != key and number(metrics.get(k)) is not None), None)
     also = f"{names.title(second)} {names.write(second, metrics[second])}" if second else None
     shipped = at(default, "metrics", split, key)
     ships = None

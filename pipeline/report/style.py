@@ -133,7 +133,7 @@ figure:has(.matrix),figure:has(.confusion){max-width:40rem}
 .sticks{fill:none;stroke-width:2}.sticks.two{stroke:var(--two)}
 rect.out{fill:var(--line);fill-opacity:.55}
 details{border-bottom:1px solid var(--line)}details+figure,div>details+div,
-section>div:not(.charts,.narrow)>*+*{margin-top:1.6rem}
+section>div:not(.charts,.narrow,.gallery)>*+*{margin-top:1.6rem}
 section>div:not(.charts,.narrow)>details+details{margin-top:0}
 summary{cursor:pointer;padding:.6rem 0;font-weight:550}
 summary small{font-weight:400}
@@ -155,8 +155,9 @@ ul.findings{list-style:none;padding:0;margin:0;max-width:50rem}
   border-radius:.2rem;padding:.05rem .25rem}
 .entity small{color:var(--k);font-size:.75rem;font-weight:600}
 .entity.missed{background:none;border-bottom-style:dashed}.entity.wrong{outline:1px solid var(--bad)}
-.entity.k1{--k:var(--one)}.entity.k2{--k:var(--two)}.entity.k3{--k:var(--ok)}.entity.k4{--k:var(--bad)}
-.entity.k5{--k:var(--grey)}.entity.k6{--k:var(--ink)}.entity.k7{--k:var(--warn)}.entity.k8{--k:var(--soft)}
+.entity.k1{--k:var(--one)}.entity.k2{--k:var(--two)}.entity.k3{--k:var(--ok)}
+.entity.k4{--k:color-mix(in srgb,#8b3fd0 78%,var(--ink))}.entity.k5{--k:color-mix(in srgb,#00808a 80%,var(--ink))}
+.entity.k6{--k:color-mix(in srgb,#c2307a 80%,var(--ink))}.entity.k7{--k:var(--warn)}.entity.k8{--k:var(--soft)}
 .kinds{display:flex;flex-wrap:wrap;gap:.3rem .8rem;align-items:baseline}
 footer{padding-block:2rem 3rem;color:var(--soft);font-size:.85rem}
 @media (max-width:56rem){.tiles{grid-template-columns:repeat(2,1fr)}}
