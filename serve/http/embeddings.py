@@ -14,7 +14,7 @@ from pydantic_core import to_json
 from starlette.responses import Response
 
 from serve.answers import Answer
-from serve.errors import InputError
+from serve.errors import InputError, NotFound
 from serve.http.bodies import described, parse
 from serve.http.dialects import OPENAI_ERROR, OPENAI_PATH, TEI_ERROR, TEI_PATH, error_schemas
 from serve.http.limits import timeout_seconds
@@ -25,6 +25,7 @@ from serve.service import FEW_ROWS, Service
 
 Vector = NDArray[np.float32]
 Model = TypeVar("Model", bound=BaseModel)
+TASK = "text-embedding"
 SMALLEST = 1e-12  # what a vector of length 0 is divided by
 Texts = Annotated[list[str], First()]
 FORMS = dict.fromkeys(("input", "inputs"), "a text, or a list of texts; token ids aren't taken")
@@ -115,7 +116,7 @@ def routes(service: Service) -> APIRouter:
     async def embed(request: Request) -> Response:
         asked = await _read(service, EmbedRequest, await request.body())
         rows = checked("inputs", asked.inputs)
-        answers = await vectors(request, rows, None)
+        answers = await vectors(request, rows, await embedder(service))
         if asked.truncate is False:
             await service.call(check_whole, service.runtime, rows, answers)
         return await written(
@@ -135,11 +136,28 @@ def routes(service: Service) -> APIRouter:
         asked = await _read(service, EmbeddingsRequest, await request.body())
         rows = checked("input", asked.input)
         bundle = service.runtime.bundle.manifest.name
-        answers = await vectors(request, rows, None if asked.model == bundle else asked.model)
+        answers = await vectors(request, rows, await embedder(service) if asked.model == bundle else asked.model)
         return await written(len(rows), lambda: to_json(document(answers, asked)))
 
     router.include_router(openai)
     return router
+
+
+async def embedder(service: Service) -> str | None:
+    """The adapter of a bundle that embeds where none is named: the default (None), or the first by name that does.
+
+    Raises NotFound where none does.
+    """
+
+    def find(runtime: Runtime) -> str | None:
+        if runtime.pin(None).loaded.task == TASK:
+            return None
+        for info in runtime.list():
+            if info.task == TASK:
+                return info.name
+        raise NotFound(f"no adapter of {runtime.bundle.manifest.name} gives embeddings; ask it at /v1/predict")
+
+    return await service.at_runtime(find)
 
 
 def checked(field: str, given: str | list[str]) -> list[str]:

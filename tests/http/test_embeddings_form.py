@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -33,14 +34,26 @@ class FakeService:
     def __init__(self) -> None:
         self.config = ServeConfig()
         self.fails: SvfitError | None = None
+        self.default = "text-embedding"
+        self.others = [SimpleNamespace(name="search", task="text-embedding")]
         self.asked: list[tuple[list[str], list[str | None], float]] = []
 
     @property
     def runtime(self) -> Any:
+        default, others = self.default, self.others
+
         class Named:
             name = "faq"
             manifest = property(lambda self: self)
             bundle = property(lambda self: self)
+            loaded = property(lambda self: self)
+            task = default
+
+            def pin(self, name: None) -> Any:
+                return self
+
+            def list(self) -> Any:
+                return [SimpleNamespace(name="returns", task="text-classification"), *others]
 
             def whole_length(self, text: str) -> int:
                 return len(text.split()) + 2 + 10 * (text == "long")
@@ -61,6 +74,9 @@ class FakeService:
             )
             for row, ref in zip(rows, refs, strict=True)
         ]
+
+    async def at_runtime(self, work: Any) -> Any:
+        return work(self.runtime)
 
     async def call(self, work: Any, *args: Any) -> Any:
         return work(*args)
@@ -109,6 +125,18 @@ def test_a_text_alone_is_answered_as_a_list_of_one(client: TestClient) -> None:
 def test_a_model_that_is_not_the_bundles_name_is_an_adapter(client: TestClient, service: FakeService) -> None:
     assert ask(client, input="hello", model="support@3").json()["model"] == "support@3@1"
     assert service.asked[0][1] == ["support@3"]
+
+
+def test_where_the_default_classifies_an_embedder_is_found_for_the_bundle(
+    client: TestClient, service: FakeService
+) -> None:
+    service.default = "text-classification"
+    assert ask(client, input="hello").json()["model"] == "search@1"
+    assert client.post("/embed", json={"inputs": "hello"}).status_code == 200
+    assert [refs for _, refs, _ in service.asked] == [["search"], ["search"]]
+    service.others = []
+    none = client.post("/embed", json={"inputs": "hello"})
+    assert (none.status_code, none.json()["error_type"]) == (404, "Validation")
 
 
 def test_base64_holds_the_same_float32_numbers(client: TestClient) -> None:
