@@ -23,7 +23,7 @@ METRICS: dict[str, tuple[str, Writer]] = {
     "entity_recall": ("Entity recall", fixed),
     "cosine_spearman": ("Spearman of cosines", fixed),
     "cosine_pearson": ("Pearson of cosines", fixed),
-    "mrr_at_10": ("Mean reciprocal rank at 10", fixed),
+    "mrr_at_10": ("MRR at 10", fixed),
     "recall_at_1": ("Recall at 1", percent),
     "recall_at_5": ("Recall at 5", percent),
     "recall_at_10": ("Recall at 10", percent),
@@ -41,7 +41,7 @@ def title(key: str) -> str:
 def within(key: str) -> str:
     """The name of a metric inside a sentence: people's names keep their capital."""
     name = title(key)
-    return name if name.partition(" ")[0] in ("Matthews", "Pearson", "Spearman") else name[:1].lower() + name[1:]
+    return name if name.partition(" ")[0] in ("Matthews", "Pearson", "Spearman", "MRR") else name[:1].lower() + name[1:]
 
 
 def write(key: str, value: Any) -> str:

@@ -99,7 +99,8 @@ def _missed(
             cosines[line, [*belongs[first], index.get(first, index[second])]] = -np.inf
             ranks[start + line] = 1 + int((cosines[line] >= level).sum())
             nearest[start + line] = places[int(cosines[line].argmax())]
-    worst = [int(row) for row in np.argsort(-ranks, kind="stable")[:limit] if ranks[row] > 1]
+    _, once = np.unique(numbers[:, :2], axis=0, return_index=True)
+    worst = sorted((int(row) for row in once if ranks[row] > 1), key=lambda row: (-ranks[row], row))[:limit]
     return [
         {
             "texts": list(texts[row][:2]),

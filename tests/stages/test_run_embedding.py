@@ -62,7 +62,7 @@ def test_it_learned_to_find_what_belongs_together_by_singular_values_alone(embed
 def test_the_page_and_the_terminal_show_the_task_s_own_measures(embedded: Finished) -> None:
     page = (embedded.folder / "report.html").read_text("utf-8")
     assert "How alike texts are" in page
-    assert "Mean reciprocal rank at 10" in page
+    assert "MRR at 10" in page
     assert "test mrr-at-10" in embedded.stdout
     assert '"your text"' in embedded.stdout
 
