@@ -267,7 +267,7 @@ class Manifest:
     def check(self, where: str = "manifest.json") -> None:
         """Refuse what contradicts itself: labels and width, variants and default. Raises InputError."""
         task = task_of(self.task)
-        if problem := task.labels_problem(len(self.labels), self.output.width):
+        if problem := task.labels_problem(self.labels, self.output.width):
             raise InputError(f"{where}.labels: {problem}")
         if self.task.startswith("image") != isinstance(self.input, ImageSpec):
             raise InputError(f"{where}.input: must be of {'images' if self.task.startswith('image') else 'texts'}")

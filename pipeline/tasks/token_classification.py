@@ -54,10 +54,10 @@ class TokenClassification(TextTask):
         return profile_entities(dataset, lambda texts: count_tokens(loaded.tokenizer, texts), length)
 
     def load(self, source: Source, labels: Sequence[str], *, pooling: str, dropout: float) -> Loaded:
-        return load_tagger(source, labels, dropout=dropout)
+        return _padding_right(load_tagger(source, labels, dropout=dropout))
 
     def merged(self, folder: Path) -> Loaded:
-        return load_merged_tagger(folder)
+        return _padding_right(load_merged_tagger(folder))
 
     def learning(self, loaded: Loaded) -> Learning:
         return ForEntities(loaded.tokenizer, _tags(loaded))
@@ -100,6 +100,12 @@ class TokenClassification(TextTask):
 def _spans(runs: Sequence[Run], words: Words) -> list[dict[str, Any]]:
     """Entities by their characters."""
     return [{"label": run.kind, "start": int(words[run.first, 0]), "end": int(words[run.after - 1, 1])} for run in runs]
+
+
+def _padding_right(loaded: Loaded) -> Loaded:
+    """On a device as in training, where a token's label has its place from the left."""
+    loaded.tokenizer.padding_side = "right"
+    return loaded
 
 
 def _tags(loaded: Loaded) -> list[str]:

@@ -162,7 +162,7 @@ def _task(card: dict[str, Any], where: str) -> tuple[TaskName, tuple[str, ...]]:
     record = Record(card, where)
     task = cast(TaskName, record.choice("task", TASKS))
     labels = record.strings("labels") if card.get("labels") else ()
-    if problem := task_of(task).labels_problem(len(labels)):
+    if problem := task_of(task).labels_problem(labels):
         raise InputError(f"{where}.labels: {problem}")
     if len(labels) > MAX_LABELS:
         raise InputError(f"{where}.labels: {len(labels)} labels; there may be {MAX_LABELS}")

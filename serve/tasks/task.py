@@ -33,8 +33,8 @@ class Task(Protocol):
     per_token: bool
     """Whether the graph gives (batch, sequence, width), and not (batch, width)."""
 
-    def labels_problem(self, labels: int, width: int | None = None) -> str:
-        """What is wrong with so many labels (for an output `width` wide), or ""."""
+    def labels_problem(self, labels: Sequence[str], width: int | None = None) -> str:
+        """What is wrong with these labels (for an output `width` wide), or ""."""
         ...
 
     def prepare(self, encoder: Encoder, row: Row, asked: Asked) -> Prepared:

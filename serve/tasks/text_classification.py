@@ -19,8 +19,8 @@ class TextClassification:
     kind: Kind = "row"
     per_token = False
 
-    def labels_problem(self, labels: int, width: int | None = None) -> str:
-        return classes_problem(labels, width)
+    def labels_problem(self, labels: Sequence[str], width: int | None = None) -> str:
+        return classes_problem(len(labels), width)
 
     def prepare(self, encoder: Encoder, row: Row, asked: Asked) -> Prepared:
         return text_piece(encoder, row, asked)

@@ -20,8 +20,8 @@ class TextEmbedding:
     kind: Kind = "embedding"
     per_token = False
 
-    def labels_problem(self, labels: int, width: int | None = None) -> str:
-        return f"{labels} labels; an embedding has none" if labels else ""
+    def labels_problem(self, labels: Sequence[str], width: int | None = None) -> str:
+        return f"{len(labels)} labels; an embedding has none" if labels else ""
 
     def prepare(self, encoder: Encoder, row: Row, asked: Asked) -> Prepared:
         return text_piece(encoder, row, asked)

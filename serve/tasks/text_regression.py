@@ -20,7 +20,7 @@ class TextRegression:
     kind: Kind = "row"
     per_token = False
 
-    def labels_problem(self, labels: int, width: int | None = None) -> str:
+    def labels_problem(self, labels: Sequence[str], width: int | None = None) -> str:
         return "" if not labels and width in (None, 1) else "regression has no labels, and an output of width 1"
 
     def prepare(self, encoder: Encoder, row: Row, asked: Asked) -> Prepared:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any, Protocol, runtime_checkable
 
 from serve.answers import Prediction, checked_row
+from serve.entities import tags_problem
 from serve.errors import InputError
 from serve.pieces import Encoder, Output, Prepared, Row
 from serve.swap import Kind
@@ -33,11 +34,10 @@ class TokenClassification:
     kind: Kind = "token"
     per_token = True
 
-    def labels_problem(self, labels: int, width: int | None = None) -> str:
-        if labels >= 3 and labels % 2 and width in (None, labels):
-            return ""
-        wide = "" if width is None else f" for an output {width} wide"
-        return f"{labels} labels{wide}; a tagger has O, then B- and I- of each kind, one for each logit"
+    def labels_problem(self, labels: Sequence[str], width: int | None = None) -> str:
+        if problem := tags_problem(labels):
+            return problem
+        return "" if width in (None, len(labels)) else f"{len(labels)} labels for an output {width} wide"
 
     def prepare(self, encoder: Encoder, row: Row, asked: Asked) -> Prepared:
         text = checked_row(row, asked.texts, asked.where, asked.taker)

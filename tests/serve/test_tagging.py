@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from serve.entities import Run, kinds_of, runs_of, tags_of, tags_problem
 from serve.tagging import entities_of, word_logits
+from serve.tasks import task_of
 from serve.windows import Windows
 
 TAGS = ("O", "B-ill", "I-ill", "B-pump", "I-pump")
@@ -95,3 +96,10 @@ def test_tags_name_their_kinds(kinds: tuple[str, ...]) -> None:
 )
 def test_other_labels_are_no_tags(tags: tuple[str, ...]) -> None:
     assert tags_problem(tags) == "a tagger's labels are O, then B- and I- of each kind of entity"
+
+
+def test_a_bundle_s_labels_must_be_tags_one_for_each_logit() -> None:
+    task = task_of("token-classification")
+    assert task.labels_problem(TAGS, 5) == task.labels_problem(TAGS) == ""
+    assert task.labels_problem(TAGS, 4) == "5 labels for an output 4 wide"
+    assert task.labels_problem(("a", "b", "c"), 3).startswith("a tagger's labels are O, then B- and I-")
