@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -44,7 +45,8 @@ def load_pairs(
 
     `text` names two columns, or three: a text, one like it, and one unlike it. `pairs` is a kind or `auto`: three
     columns are triplets; two are scores where the training rows have a column `label`, and positives where they
-    haven't. A score is any finite number, larger for texts more alike; rows of the other kinds have `NO_SCORE`.
+    haven't. A score is any finite number, larger for texts more alike; it is scaled to 0 for the least and 1 for the
+    most of the training rows. Rows of the other kinds have `NO_SCORE`.
     The rest is as in `load.load_dataset`, but that rows of one first text stay together when a validation split is
     carved. Raises UsageError; InputError (with file and line) also for an empty text, for scores that are all the
     same, and for a triplet whose second and third text are one; MissingDependency.
@@ -70,13 +72,20 @@ def load_pairs(
         return Split(name, table.texts, labels, table.source, table.sha256, table.numbers)
 
     whole = read("train", first)
-    if kind == "scores" and len(set(whole.labels)) < 2:
-        raise InputError(f"{whole.source}: every pair has the same score {whole.labels[0]:g}; nothing can be learned")
+    low, high = min(whole.labels), max(whole.labels)
+    if low == high:
+        raise InputError(f"{whole.source}: every pair has the same score {low:g}; nothing can be learned")
+
+    def scaled(split: Split) -> Split:
+        if kind != "scores":
+            return split
+        return replace(split, labels=[(label - low) / (high - low) for label in split.labels])
+
     if validation is not None:
-        parts = whole, read("validation", opened(validation))
+        parts = scaled(whole), scaled(read("validation", opened(validation)))
     else:
-        parts = _carved(whole, validation_share, seed)
-    held_out = None if test is None else read("test", opened(test))
+        parts = _carved(scaled(whole), validation_share, seed)
+    held_out = None if test is None else scaled(read("test", opened(test)))
     return Dataset(EMBEDDING, (), *parts, held_out, (metrics or {}).get(kind, ()))
 
 

@@ -35,7 +35,7 @@ def test_a_label_column_that_is_there_makes_them_scores(tmp_path: Path) -> None:
     assert (dataset.task, dataset.labels, kind) == (EMBEDDING, (), "scores")
     assert len(dataset.train.texts) + len(dataset.validation.texts) == 40
     row = dataset.train.lines.index(9)
-    assert (dataset.train.texts[row], dataset.train.labels[row]) == (("text 7", "other 7"), 2.0)
+    assert (dataset.train.texts[row], dataset.train.labels[row]) == (("text 7", "other 7"), 2 / 4)
 
 
 def test_without_that_column_they_are_positives_and_first_texts_stay_together(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional
 
 from pipeline.train import embedding_metrics
-from pipeline.train.embedding import SCALE, cosent, losses, ranking
+from pipeline.train.embedding import SCALE, likeness, losses, ranking
 from pipeline.train.embedding_metrics import score_pairs, score_retrieval, score_scores
 from pipeline.train.pair_rows import PairCollator, PairRows, kind_of
 
@@ -24,19 +24,12 @@ def numbered(rows: int, fields: int) -> torch.Tensor:
     return torch.arange(rows * fields, dtype=torch.float32).reshape(rows, fields)
 
 
-def test_cosent_is_the_sum_over_pairs_that_stand_in_the_wrong_order() -> None:
-    vectors, scores = unit(5, 2, 7), torch.tensor([0.0, 3.0, 1.0, 3.0, 2.0])
-    cosines = (vectors[:, 0] * vectors[:, 1]).sum(-1).tolist()
-    terms = [math.exp(SCALE * (cosines[j] - cosines[i])) for i in range(5) for j in range(5) if scores[i] > scores[j]]
-    found = cosent(vectors, scores)
-    assert found.shape == (5,)
-    assert found.mean().item() == pytest.approx(math.log(1 + sum(terms)), rel=1e-5)
-
-
-def test_cosent_asks_only_for_the_order_of_scores_and_nothing_where_all_are_equal() -> None:
-    vectors, scores = unit(6, 2, 4), torch.tensor([0.0, 1.0, 2.0, 3.0, 4.0, 5.0])
-    torch.testing.assert_close(cosent(vectors, scores), cosent(vectors, 100 * scores - 7))
-    assert cosent(vectors, torch.ones(6)).tolist() == [0.0] * 6
+def test_likeness_is_the_squared_difference_of_cosine_and_score() -> None:
+    vectors, scores = unit(5, 2, 7), torch.tensor([0.0, 1.0, 0.25, 0.5, 0.75])
+    cosines = torch.nn.functional.cosine_similarity(vectors[:, 0], vectors[:, 1])
+    torch.testing.assert_close(likeness(vectors, scores), (cosines - scores) ** 2)
+    same = vectors[:, :1].expand(5, 2, 7)
+    torch.testing.assert_close(likeness(same, torch.ones(5)), torch.zeros(5), rtol=0, atol=1e-12)
 
 
 def test_ranking_is_cross_entropy_of_the_own_text_among_all() -> None:
@@ -91,7 +84,7 @@ def test_the_gradient_is_that_of_finite_differences(kind: str) -> None:
 
     def loss(values: torch.Tensor) -> torch.Tensor:
         one = functional.normalize(values, dim=-1)
-        return (cosent(one, labels[:, 0]) if kind == "scores" else ranking(one, labels[:, 1:])).mean()
+        return (likeness(one, labels[:, 0]) if kind == "scores" else ranking(one, labels[:, 1:])).mean()
 
     assert torch.autograd.gradcheck(loss, vectors)
 
@@ -115,7 +108,9 @@ def test_spearman_and_pearson_are_of_cosines() -> None:
     found = score_scores(vectors.astype(np.float32), [4, 3, 1, 0])
     assert found["cosine_spearman"] == pytest.approx(1)
     assert found["cosine_pearson"] == pytest.approx(np.corrcoef(np.cos(angles), [4, 3, 1, 0])[0, 1], abs=1e-6)
-    assert score_scores(np.ones((3, 2, 4), dtype=np.float32), [1, 2, 3]) == dict.fromkeys(("cosine_spearman", "cosine_pearson"), 0.0)
+    assert score_scores(np.ones((3, 2, 4), dtype=np.float32), [1, 2, 3]) == dict.fromkeys(
+        ("cosine_spearman", "cosine_pearson"), 0.0
+    )
 
 
 def slow_retrieval(texts: list[tuple[str, ...]], vectors: np.ndarray[Any, Any]) -> dict[str, float]:
