@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipeline.methods.method import Parameters, head_of
 from pipeline.model.load import Loaded
-from serve.errors import UsageError
+from serve.errors import InputError
 
 
 def full(loaded: Loaded) -> Parameters:
@@ -16,7 +16,7 @@ def full(loaded: Loaded) -> Parameters:
 
 
 def head(loaded: Loaded) -> Parameters:
-    """Raises `UsageError` for a model that has none, as an embedder."""
+    """Raises `InputError` for a model that has none, as an embedder."""
     if not loaded.whole:
-        raise UsageError("head: this model has no head, so nothing would be trained")
+        raise InputError("head: this model has no head, so nothing would be trained")
     return Parameters(loaded.model, [], head_of(loaded.model, loaded.whole))
