@@ -64,8 +64,10 @@ def rank_layers(
 
 
 def _logits(graph: bytes | str, batches: Sequence[Feeds]) -> npt.NDArray[np.float32]:
+    """Of all rows, (rows, width); where the graph answers each token, of all tokens that aren't padding."""
     session = _open(graph)
-    return np.concatenate([session.run(None, feeds)[0] for feeds in batches])
+    found = [(feeds, session.run(None, feeds)[0]) for feeds in batches]
+    return np.concatenate([out[feeds["attention_mask"] == 1] if out.ndim == 3 else out for feeds, out in found])
 
 
 def _open(graph: bytes | str) -> Any:

@@ -95,6 +95,21 @@ def test_ranking_puts_the_fragile_layer_first(fp32: Path) -> None:
     assert ranked[0].error > 5 * ranked[1].error > 0
 
 
+def test_layers_are_ranked_where_each_token_has_an_output_and_batches_differ_in_length(fp32: Path) -> None:
+    model = onnx.load(fp32)
+    mean = next(node for node in model.graph.node if node.op_type == "ReduceMean")
+    mean.CopyFrom(helper.make_node("Identity", ["vectors"], ["mean"]))
+    model.graph.input.append(helper.make_tensor_value_info("attention_mask", TensorProto.INT64, ["batch", "sequence"]))
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["b", "s", 4]))
+    batches = []
+    for size in (6, 9):
+        ids = np.random.default_rng(size).integers(0, VOCABULARY, size=(8, size))
+        batches.append({"input_ids": ids, "attention_mask": (np.arange(size) < size - 2).astype(np.int64) * (ids >= 0)})
+    ranked = rank_layers(model, batches)
+    assert ranked[0].name == "body.fragile" and len(ranked) == 4
+    assert all(layer.error > 0 for layer in ranked)
+
+
 def test_a_graph_that_holds_at_once_keeps_nothing_and_ranks_nothing(fp32: Path, tmp_path: Path) -> None:
     result = quantize_int8(fp32, tmp_path / "int8.onnx", lambda _: 0.895, 0.9, [], max_drop=0.5)
     assert (result.kept_fp32, result.held, result.tried) == ([], True, 1)
