@@ -30,8 +30,9 @@ class ImageReader:
     spec: ImageSpec
     folder: Path
 
-    def save_pretrained(self, folder: Path) -> None:
+    def save_pretrained(self, save_directory: Path | str) -> None:
         """Write it beside a model; also in transformers' own form, where the base had that."""
+        folder = Path(save_directory)
         write_json(folder / SPEC, self.spec.to_dict())
         if (self.folder / PROCESSOR).is_file() and self.folder != folder:
             shutil.copyfile(self.folder / PROCESSOR, folder / PROCESSOR)

@@ -40,5 +40,3 @@ class ImageEncoder:
     def split(self, outputs: npt.NDArray[np.float32], pieces: Sequence[Piece]) -> list[Output]:
         """A row of the outputs for each image."""
         return list(outputs)
-
-
