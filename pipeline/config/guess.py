@@ -15,6 +15,8 @@ from serve.errors import InputError, MissingDependency
 from .problems import closest
 
 ROWS = 200
+ENTITIES = "token-classification"
+CONLL = (".conll", ".bio", ".iob", ".iob2", ".bioes")
 PAIRS = (
     ("sentence1", "sentence2"),
     ("question1", "question2"),
@@ -23,8 +25,33 @@ PAIRS = (
     ("text1", "text2"),
     ("text_a", "text_b"),
 )
-TEXTS = ("text", "sentence", "content", "message", "body", "description", "query", "question", "title", "review")
-LABELS = ("label", "labels", "target", "class", "category", "intent", "score", "rating", "y")
+TEXTS = (
+    "text",
+    "tokens",
+    "sentence",
+    "content",
+    "message",
+    "body",
+    "description",
+    "query",
+    "question",
+    "title",
+    "review",
+)
+LABELS = (
+    "spans",
+    "entities",
+    "ner_tags",
+    "label",
+    "labels",
+    "target",
+    "class",
+    "category",
+    "intent",
+    "score",
+    "rating",
+    "y",
+)
 SEPARATORS = {";": "semicolon", "\t": "tab", "|": "bar"}
 SIBLINGS = {"validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
 
@@ -37,6 +64,7 @@ class Guess:
     label: str
     validation: Path | None
     test: Path | None
+    task: str = "auto"
 
 
 def guess(path: Path) -> Guess:
@@ -44,6 +72,9 @@ def guess(path: Path) -> Guess:
     if not path.is_file():
         beside = [found.name for found in path.parent.iterdir()] if path.parent.is_dir() else []
         raise InputError(f"{path}: no such file{closest(path.name, beside)}")
+    validation, test = (_sibling(path, SIBLINGS[split]) for split in ("validation", "test"))
+    if path.suffix.lower() in CONLL:
+        return Guess("text", "label", validation, test, task=ENTITIES)
     rows = _rows(path)
     columns = list(rows[0]) if rows else []
     if len(columns) < 2:
@@ -66,7 +97,8 @@ def guess(path: Path) -> Guess:
         if not free:
             raise InputError(f"{path}: has no column for the label beside {' and '.join(taken)}")
         label = min(free, key=lambda column: len({str(row.get(column)) for row in rows}))
-    return Guess(text, label, *(_sibling(path, names) for names in SIBLINGS.values()))
+    listed = any(isinstance(row.get(label), list) for row in rows)
+    return Guess(text, label, validation, test, task=ENTITIES if listed else "auto")
 
 
 def _sibling(path: Path, names: tuple[str, ...]) -> Path | None:

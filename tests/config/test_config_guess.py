@@ -37,6 +37,24 @@ def test_unnamed_labels_are_the_column_with_the_fewest_values(tmp_path: Path) ->
     assert (found.text, found.label) == ("what", "kind")
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "text", "label"),
+    [
+        ("train.conll", "Berlin\tB-place\n", "text", "label"),
+        ("train.jsonl", json.dumps({"id": 1, "text": "in Berlin", "spans": [[3, 9, "place"]]}), "text", "spans"),
+        ("train.jsonl", json.dumps({"tokens": ["Berlin"], "ner_tags": ["B-place"]}), "tokens", "ner_tags"),
+    ],
+)
+def test_entities_are_told_by_an_ending_or_by_lists(
+    tmp_path: Path, name: str, content: str, text: str, label: str
+) -> None:
+    (tmp_path / name).write_text(content)
+    (tmp_path / name.replace("train", "dev")).write_text(content)
+    found = guess(tmp_path / name)
+    assert (found.text, found.label, found.task) == (text, label, "token-classification")
+    assert found.validation == tmp_path / name.replace("train", "dev")
+
+
 def test_files_of_other_splits_beside_it_are_found(tmp_path: Path) -> None:
     for name in ("train.tsv", "dev.tsv", "test.tsv"):
         (tmp_path / name).write_text("text\tlabel\na\tb\n")

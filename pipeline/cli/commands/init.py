@@ -40,6 +40,8 @@ def init(name: str, data: Path | None, force: bool, as_json: bool, quiet: bool) 
     if data is not None:
         found = guess(data)
         values = {"data.train": _relative(data, path), "data.text": found.text, "data.label": found.label}
+        if found.task != "auto":
+            values["data.task"] = found.task
         if found.validation is not None:
             values["data.validation"] = _relative(found.validation, path)
         if found.test is not None:
