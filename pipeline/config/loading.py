@@ -165,7 +165,7 @@ def _fit_task(data: DataSection, train: TrainSection, checks: list[tuple[str, st
         checks.append(("train.metric", f"data.task = {shown(data.task)} has {fitting} (got {shown(train.metric)})"))
     if data.task != "embedding":
         if not train.epochs:
-            checks.append(("train.epochs", "must be > 0: a head that learned nothing answers at random (got 0)"))
+            checks.append(("train.epochs", "must be > 0 (got 0); a head that learned nothing would answer at random"))
         if data.pairs != "auto":
             checks.append(("data.pairs", f'needs data.task = "embedding" (got {shown(data.pairs)})'))
         if not isinstance(data.text, str) and len(data.text) > 2:

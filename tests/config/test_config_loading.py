@@ -36,6 +36,7 @@ def test_defaults_are_the_documented_ones(tmp_path: Path) -> None:
             "max_length": 128,
             "pooling": "auto",
             "head_dropout": 0.1,
+            "dimensions": [],
         },
         "data": {
             "train": str(tmp_path / "train.csv"),
@@ -44,6 +45,7 @@ def test_defaults_are_the_documented_ones(tmp_path: Path) -> None:
             "text": "text",
             "label": "label",
             "task": "auto",
+            "pairs": "auto",
             "validation_share": 0.1,
             "format": "auto",
             "dataset": None,

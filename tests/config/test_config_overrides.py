@@ -69,7 +69,7 @@ def test_unknown_keys_say_what_was_meant(path: Path) -> None:
 
 def test_a_wrong_override_names_itself_and_not_the_file(path: Path) -> None:
     assert refused(path, "train.epochs=-1", "train.device=gpu") == [
-        "--set train.epochs: must be > 0 (got -1)",
+        "--set train.epochs: must be ≥ 0 (got -1)",
         '--set train.device: must be one of "auto", "cpu", "cuda", "mps" (got "gpu")',
     ]
 

@@ -85,6 +85,8 @@ def test_every_route_that_is_no_question_is_kept_from_askers(keyed: Desk) -> Non
                 assert ASKING.fullmatch(plain)
                 open_to_askers.add(path)
     assert open_to_askers == {
+        "/embed",
+        "/v1/embeddings",
         "/v1/predict",
         "/v2/models/{name}/infer",
         "/v2/models/{name}/versions/{version}/infer",

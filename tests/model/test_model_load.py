@@ -12,6 +12,7 @@ import torch
 
 from pipeline.model.load import load, load_merged
 from pipeline.model.pooled import PooledClassifier
+from pipeline.model.pooled import pool
 from pipeline.model.source import Source
 from serve.errors import InputError
 
@@ -123,7 +124,7 @@ def test_mean_pooling_ignores_padding_and_cls_takes_the_first(checkpoint: Callab
         model: Any = load(source, LABELS, pooling=pooling).model.eval()
         hidden = torch.arange(24.0).reshape(2, 3, 4)
         mask = torch.tensor([[1, 1, 0], [1, 1, 1]])
-        found = model.pool(hidden, mask)
+        found = pool(hidden, mask, model.config.svfit_pooling)
         wanted = torch.stack([hidden[0, :2].mean(0), hidden[1].mean(0)]) if pooling == "mean" else hidden[:, 0]
         assert torch.equal(found, wanted)
         both = logits(model)
