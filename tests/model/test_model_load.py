@@ -11,8 +11,7 @@ import pytest
 import torch
 
 from pipeline.model.load import load, load_merged
-from pipeline.model.pooled import PooledClassifier
-from pipeline.model.pooled import pool
+from pipeline.model.pooled import PooledClassifier, pool
 from pipeline.model.source import Source
 from serve.errors import InputError
 
