@@ -43,6 +43,8 @@ def test_defaults_are_the_documented_ones(tmp_path: Path) -> None:
             "validation": None,
             "test": None,
             "text": "text",
+            "image": "image",
+            "augment": ["crop", "rotate", "colour"],
             "label": "label",
             "task": "auto",
             "pairs": "auto",
