@@ -14,7 +14,7 @@ from export.pack import VariantFiles, write_bundle
 from export.swap.build import BACKBONE_FILE, FOLD_FILE, WEIGHTS_FILE
 from export.swap.draft import swap_spec
 from export.swap.inject import SIGMA
-from pipeline.stages.bundle import THREADS, sample_rows
+from pipeline.stages.bundle import THREADS, sample_rows, tokenizer_of
 from pipeline.stages.context import Context
 from pipeline.stages.evaluate import scalars, width_of
 from pipeline.stages.export import GRAPH
@@ -63,7 +63,7 @@ def bundle_swap(context: Context, folder: Path) -> dict[str, Any]:
             for name, found in measured.items()
         ],
         default_variant=default,
-        tokenizer_json=context.path("merged") / "tokenizer.json",
+        tokenizer_json=tokenizer_of(context, swapped.inputs),
         adapters={task.name: swapped.folder / ADAPTERS / task.name for task in swapped.tasks},
         samples=sample_rows(context),
         base=BaseSpec(**card["base"]),
