@@ -205,9 +205,7 @@ def _misfit(have: Mapping[str, tuple[int, ...]], want: Mapping[str, tuple[int, .
     return ""
 
 
-def _head(
-    modules: Tensors, swap: SwapSpec, task: TaskName, labels: int, card: dict[str, Any], where: str
-) -> HeadSpec:
+def _head(modules: Tensors, swap: SwapSpec, task: TaskName, labels: int, card: dict[str, Any], where: str) -> HeadSpec:
     """The task's head that takes exactly these weights; where several do, the one that the card's `head` names."""
     heads = [head for head in swap.heads if head.kind == task_of(task).kind]
     if not heads:

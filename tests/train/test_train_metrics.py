@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.tasks.words import METRICS, headline
+from pipeline.tasks.words import headline
 from pipeline.train.metrics import HIGHER_IS_BETTER, detail, score
 
 
