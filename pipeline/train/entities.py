@@ -30,8 +30,8 @@ class EntityRows(Dataset[dict[str, Any]]):
     """The windows of a split's texts, tokenized as a device does, not padded.
 
     `encoded[i]` is a window's tokens. `labels[i]` begins with 1 where it goes on with the text of the window before,
-    else 0; then comes for each token the place of its tag in `tags`, or `IGNORED`: for special tokens, later pieces of a
-    word, and words that a neighbouring window answers for. So each word is learned once.
+    else 0; then comes for each token the place of its tag in `tags`, or `IGNORED`: for special tokens, later pieces of
+    a word, and words that a neighbouring window answers for. So each word is learned once.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, split: Split, tags: Sequence[str], max_length: int) -> None:

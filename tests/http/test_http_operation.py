@@ -142,7 +142,7 @@ def test_openapi_is_typed_for_questions_and_answers(desk: Desk) -> None:
     document = desk.client.get("/openapi.json").json()
     predict = document["paths"]["/v1/predict"]["post"]
     body = predict["requestBody"]["content"]["application/json"]["schema"]
-    assert set(body["properties"]) == {"text", "adapter", "probabilities", "top"}
+    assert set(body["properties"]) == {"text", "image", "adapter", "probabilities", "top"}
     reference = predict["responses"]["200"]["content"]["application/json"]["schema"]["$ref"]
     assert reference.endswith("PredictResponse")
     assert set(document["components"]["schemas"]["Result"]["properties"]) >= {"label", "score", "adapter", "value"}

@@ -69,7 +69,7 @@ def test_the_request_id_is_echoed_in_head_and_body_and_made_where_none_is_given(
         ("", "the body is empty"),
         ("{", "body: not valid JSON"),
         ("[]", "body: must be a JSON object"),
-        ("{}", "text: is missing"),
+        ("{}", "text, image: give one of them"),
         ('{"text": 3}', "text: must be a text, or a list"),
         ('{"text": ["a", "b", 3]}', "row 3 is none of it"),
         ('{"text": ["a", ["b", "c", "d"]]}', "row 2 is none of it"),

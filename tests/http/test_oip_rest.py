@@ -137,7 +137,7 @@ def tensor(**changes: Any) -> dict[str, Any]:
         ({"inputs": {}}, "inputs: must be a list"),
         ({"inputs": ["text"]}, "inputs[0]: must be an object"),
         (tensor(name=...), "inputs[0].name: is missing"),
-        (tensor(datatype="FP32"), "datatype must be BYTES"),
+        (tensor(datatype="FP32"), "an FP32 input holds images"),
         (tensor(shape="1"), "inputs[0].shape: must be a list"),
         (tensor(data=...), "data must be a list of texts (got null)"),
         (tensor(data=["a", "b"]), "2 elements for the shape [1]"),
