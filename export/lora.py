@@ -19,6 +19,7 @@ from export.store import FactorStore
 from serve.errors import InputError
 from serve.files import write_bytes, write_json
 
+TASKS = ("text-classification", "text-regression")
 PREFIX = "base_model.model."
 HEADS = ("classifier", "score")  # what PEFT itself trains whole for a sequence classifier
 
@@ -30,6 +31,9 @@ def to_lora(adapter: Adapter, store: FactorStore, folder: Path, *, conv1d: bool 
     layers are transformers' `Conv1D` (GPT-2), which PEFT wants to be told. Gives the layers, ranks, values and bytes
     written. Raises `InputError` for trained parameters that LoRA's format can't carry, or factors that the store lacks.
     """
+    task = adapter.card.get("task", TASKS[0])
+    if task not in TASKS:
+        raise InputError(f"the adapter is for {task}; as LoRA only {' and '.join(TASKS)} are written")
     whole = _whole_modules(adapter)
     tensors: dict[str, torch.Tensor] = {}
     ranks: dict[str, int] = {}

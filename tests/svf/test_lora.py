@@ -132,6 +132,13 @@ def test_a_bias_trained_by_itself_is_refused(tmp_path: Path) -> None:
         to_lora(svfit.export("default"), FactorStore(tmp_path), tmp_path)
 
 
+@pytest.mark.parametrize("task", ["token-classification", "image-classification", "text-embedding"])
+def test_another_task_s_adapter_is_refused(task: str, tmp_path: Path) -> None:
+    adapter = trained("bert", tmp_path).export("default", {"task": task})
+    with pytest.raises(InputError, match=f"the adapter is for {task}; as LoRA only text-classification and"):
+        to_lora(adapter, FactorStore(tmp_path / "store"), tmp_path)
+
+
 def test_an_adapter_that_moved_nothing_is_refused(tmp_path: Path) -> None:
     svfit = wrap(tiny("bert"), store=FactorStore(tmp_path))
     svfit.add("default")
