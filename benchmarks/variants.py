@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,16 @@ from tasks import HERE, SIZES, compare, keep, listed, metric, problem
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from export.core import Core
+from export.store import FactorStore
 from pipeline.compare.problem import Problem
 from pipeline.config import AdapterSection, TrainSection
 from pipeline.methods import Method, method, svf
 from pipeline.model.load import Loaded
 from pipeline.stages.ranks import choose
 from pipeline.svf import SVFit
+from pipeline.svf.decompose import decompose
+from pipeline.svf.spread import spread
+from pipeline.svf.targets import find_targets
 
 SIZE = "brief"
 BUDGET = 1728
@@ -58,20 +62,33 @@ def relative(loaded: Loaded) -> SVFit:
 
 
 def chosen(loaded: Loaded, task: Problem, way: str) -> SVFit:
-    """`BUDGET` directions: by `score`, `energy` or evenly (`uniform`), or each layer's last (`minor`)."""
-    adapter = AdapterSection.model_validate(
-        {"rank": "auto", "budget": BUDGET, "spread": "uniform" if way == "minor" else way}
-    )
-    _, decomposed = choose(
-        loaded, loaded.whole, adapter, TrainSection(), task.learning(loaded), task.rows("train", loaded)
-    )
-    if way != "minor":
-        return svf.prepare(loaded, Core(), "full", found=decomposed)
-    last = {
-        name: list(range(min(layer.shape) - layer.rank, min(layer.shape)))
-        for name, layer in decomposed.basis.layers.items()
-    }
-    return svf.prepare(loaded, Core(), "full", directions=last)
+    """`BUDGET` directions: by `score`, as the product does, by `energy`, or each layer's first (`uniform`) or last
+    (`minor`)."""
+    if way == "score":
+        learning, rows = task.learning(loaded), task.rows("train", loaded)
+        adapter = AdapterSection.model_validate({"rank": "auto", "budget": BUDGET})
+        _, found = choose(loaded, loaded.whole, adapter, TrainSection(), learning, rows)
+        return svf.prepare(loaded, Core(), "full", found=found)
+    known = decompose(find_targets(loaded.model, "all-linear", loaded.whole), "full", FactorStore())
+    sizes = {name: min(layer.shape) for name, layer in known.basis.layers.items()}
+    places = spread(BUDGET, Core(), by_energy(known.spectra) if way == "energy" else evenly(sizes))
+    if way == "minor":
+        places = {name: list(range(sizes[name] - len(first), sizes[name])) for name, first in places.items()}
+    return svf.prepare(loaded, Core(), "full", directions=places)
+
+
+def by_energy(spectra: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """What each direction is worth by its share of its layer's squared singular values, `(directions,)`, float64."""
+    found = {}
+    for name, S in spectra.items():
+        squares = S.detach().double().cpu().square()
+        found[name] = squares / squares.sum().clamp(min=torch.finfo(torch.float64).tiny)
+    return found
+
+
+def evenly(counts: Mapping[str, int]) -> dict[str, torch.Tensor]:
+    """What each of so many directions is worth where every layer shall have the same rank, `(directions,)`, float64."""
+    return {name: 1.0 / torch.arange(1, count + 1, dtype=torch.float64) for name, count in counts.items()}
 
 
 def variants(task: Problem) -> dict[str, tuple[Method, int]]:

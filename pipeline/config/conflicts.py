@@ -23,9 +23,6 @@ def conflicts(sections: Mapping[str, Section]) -> list[tuple[str, str]]:
     if not auto and adapter.budget:
         rank = f'needs adapter.rank = "auto", which is {shown(adapter.rank)}'
         found.append(("adapter.budget", f"{rank} (got {adapter.budget})"))
-    if not auto and adapter.spread != "score":
-        rank = f'needs adapter.rank = "auto", which is {shown(adapter.rank)}'
-        found.append(("adapter.spread", f"{rank} (got {shown(adapter.spread)})"))
     if core != "diagonal" and isinstance(export, ExportSection) and export.mode == "swappable":
         problem = 'a swappable graph only carries diagonal cores; use export.mode = "merged", or train a diagonal core'
         found.append(("adapter.core", f"{problem} (got {shown(core)})"))

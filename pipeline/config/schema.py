@@ -179,9 +179,6 @@ class AdapterSection(Section):
         description='rank = "auto": values to train in all; 0 = a sixteenth of what LoRA of rank 8 trains on these '
         "layers, of a diagonal core at most half of its directions",
     )
-    spread: Literal["score", "energy", "uniform"] = Field(
-        default="score", description='rank = "auto": by gradients on a few batches, by singular values, or evenly'
-    )
     keep: float = Field(
         default=1.0, gt=0, le=1, description="share of what was learned to keep; directions beyond it are dropped"
     )

@@ -21,7 +21,7 @@ from pipeline.svf.decompose import Decomposition, Progress, decompose
 from pipeline.svf.narrow import narrowed
 from pipeline.svf.rank import LORA_PART, lora_values
 from pipeline.svf.score import Batch, score, warm_head
-from pipeline.svf.spread import by_energy, evenly, holding, spread
+from pipeline.svf.spread import holding, spread
 from pipeline.svf.targets import find_targets
 from pipeline.svf.weights import oriented_weight
 from pipeline.train.device import device_of
@@ -67,15 +67,9 @@ def choose(
     budget = adapter.budget or default_budget(shapes, core)
     if budget >= sum(core.count(size) for size in sizes.values()):
         found, by = decompose(targets, "full", store, progress), "all there are"
-    elif adapter.spread == "uniform":
-        chosen = spread(budget, core, evenly(sizes))
-        found, by = decompose(targets, "full", store, progress, chosen), "evenly"
     else:
         known = decompose(targets, "full", store, progress)
-        if adapter.spread == "energy":
-            gains, by = by_energy(known.spectra), "by energy"
-        else:
-            gains, by = _scores(loaded, whole, core, train, learning, rows, known, scoring), "by score"
+        gains, by = _scores(loaded, whole, core, train, learning, rows, known, scoring), "by score"
         found = narrowed(known, spread(budget, core, gains), core)
     ranks = [layer.rank for layer in found.basis.layers.values()]
     record = {

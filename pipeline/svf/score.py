@@ -44,7 +44,7 @@ def score(
         if not bool(torch.isfinite(total).all()):
             raise InputError(
                 f"layer {name}: directions can't be scored, their gradients hold NaN or infinity; try a lower"
-                ' train.head_learning_rate, or adapter.spread = "energy"'
+                " train.head_learning_rate, or a number as adapter.rank"
             )
     return found
 

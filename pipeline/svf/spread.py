@@ -35,20 +35,6 @@ def spread(budget: int, core: Core, gains: Mapping[str, torch.Tensor]) -> Chosen
     return {name: list(range(rank)) for name, rank in ranks.items() if rank}
 
 
-def by_energy(spectra: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """What each direction is worth by its share of its layer's squared singular values, `(directions,)`, float64."""
-    found = {}
-    for name, S in spectra.items():
-        squares = S.detach().double().cpu().square()
-        found[name] = squares / squares.sum().clamp(min=torch.finfo(torch.float64).tiny)
-    return found
-
-
-def evenly(counts: Mapping[str, int]) -> dict[str, torch.Tensor]:
-    """What each of so many directions is worth where every layer shall have the same rank, `(directions,)`, float64."""
-    return {name: 1.0 / torch.arange(1, count + 1, dtype=torch.float64) for name, count in counts.items()}
-
-
 def holding(share: float, core: Core, values: Mapping[str, torch.Tensor]) -> Chosen:
     """The fewest directions that hold `share` of the squares of all that was learned, over all layers.
 

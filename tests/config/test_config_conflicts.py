@@ -25,7 +25,6 @@ def written(folder: Path, adapter: str, rest: str = "") -> Path:
         ('core = "dense"\nrank = { query = 8, "." = "full" }', "rank", 'at "full" up to as many as the weight has'),
         ("bands = 2", "bands", 'needs adapter.core = "banded", which is "diagonal" (got 2)'),
         ("budget = 900", "budget", 'needs adapter.rank = "auto", which is "full" (got 900)'),
-        ('rank = 8\nspread = "energy"', "spread", 'needs adapter.rank = "auto", which is 8 (got "energy")'),
     ],
 )
 def test_a_key_that_another_excludes_is_named(tmp_path: Path, adapter: str, key: str, expected: str) -> None:
@@ -69,7 +68,7 @@ def test_a_bundle_to_train_onto_decides_core_and_directions(tmp_path: Path) -> N
         'core = "banded"',
         'core = "banded"\nbands = 3\nkeep = 0.5',
         'core = "dense"\nrank = 16',
-        'core = "dense"\nrank = "auto"\nbudget = 4000\nspread = "uniform"',
+        'core = "dense"\nrank = "auto"\nbudget = 4000',
         'rank = "auto"',
     ],
 )

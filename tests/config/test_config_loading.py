@@ -58,7 +58,6 @@ def test_defaults_are_the_documented_ones(tmp_path: Path) -> None:
             "core": "diagonal",
             "bands": 0,
             "budget": 0,
-            "spread": "score",
             "keep": 1.0,
             "targets": "all-linear",
             "train_bias": False,

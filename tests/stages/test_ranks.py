@@ -12,15 +12,13 @@ import torch
 from torch import nn
 
 from export.core import DIAGONAL, Core
-from export.store import FactorStore, default_store
 from pipeline.config import AdapterSection, TrainSection
 from pipeline.model.load import Loaded
 from pipeline.stages.ranks import choose, default_budget, drop
 from pipeline.svf import wrap
 from pipeline.train.fit import Fit
+from pipeline.train.learning import ForTexts
 from pipeline.train.rows import Rows
-
-NO_ROWS = cast("Rows", ())
 
 
 @pytest.fixture(autouse=True)
@@ -32,8 +30,16 @@ def adapter(**keys: Any) -> AdapterSection:
     return AdapterSection.model_validate({"rank": "auto", **keys})
 
 
-def loaded(model: nn.Module, tokenizer: Any = None) -> Loaded:
-    return cast("Loaded", SimpleNamespace(model=model, tokenizer=tokenizer))
+def loaded(model: nn.Module) -> Loaded:
+    return cast("Loaded", SimpleNamespace(model=model))
+
+
+def learning(tokenizer: Any) -> ForTexts:
+    return ForTexts(tokenizer, "text-classification")
+
+
+def rows(tokenizer: Any) -> Rows:
+    return Rows(tokenizer, [("fan noise",), ("hot line",), ("cold door",)], [0, 1, 2], 8)
 
 
 def test_the_default_budget_is_a_sixteenth_of_lora_s_and_leaves_a_choice_among_scaled_directions() -> None:
@@ -45,34 +51,24 @@ def test_the_default_budget_is_a_sixteenth_of_lora_s_and_leaves_a_choice_among_s
     assert default_budget([(1, 1)], DIAGONAL) == 1
 
 
-def test_an_even_budget_computes_no_more_triplets_than_it_takes(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(1030, 1040), nn.Linear(1040, 1026))
-    ranks, found = choose(loaded(model), [], adapter(budget=11, spread="uniform"), TrainSection(), "", NO_ROWS)
-    assert [layer.places for layer in found.basis.layers.values()] == [tuple(range(6)), tuple(range(5))]
-    assert ranks.record["by"] == "evenly"
-    assert all(".top" in path.name for path in (default_store() / "svd").iterdir())
-    assert wrap(model, found=found, store=FactorStore(tmp_path / "nothing")).basis == found.basis
-
-
-def test_the_chosen_basis_is_the_one_that_its_directions_give(tiny_model: Callable[..., Any]) -> None:
+def test_the_chosen_basis_is_the_one_that_its_directions_give(tiny_model: Callable[..., Any], tokenizer: Any) -> None:
     model = tiny_model("bert")
-    _, found = choose(loaded(model), ["classifier"], adapter(budget=20, spread="energy"), TrainSection(), "", NO_ROWS)
+    train = TrainSection.model_validate({"batch_size": 2, "device": "cpu"})
+    _, found = choose(loaded(model), ["classifier"], adapter(budget=20), train, learning(tokenizer), rows(tokenizer))
     directions = {name: layer.places for name, layer in found.basis.layers.items()}
     assert sum(map(len, directions.values())) == 20
     assert wrap(model, directions=directions).basis == found.basis
 
 
 def test_scoring_tells_how_far_it_is(tiny_model: Callable[..., Any], tokenizer: Any) -> None:
-    rows = Rows(tokenizer, [("fan noise",), ("hot line",), ("cold door",)], [0, 1, 2], 8)
     steps: list[tuple[int, int]] = []
     choose(
-        loaded(tiny_model("bert"), tokenizer),
+        loaded(tiny_model("bert")),
         ["classifier"],
         adapter(budget=20),
         TrainSection.model_validate({"batch_size": 2, "device": "cpu"}),
-        "text-classification",
-        rows,
+        learning(tokenizer),
+        rows(tokenizer),
         None,
         lambda done, total, _: steps.append((done, total)),
     )
@@ -94,7 +90,7 @@ def test_what_the_best_epoch_was_is_not_measured_again(
         return SimpleNamespace(metrics={f"{metric_key_prefix}_accuracy": 0.25, f"{metric_key_prefix}_runtime": 9.0})
 
     result = cast("Fit", SimpleNamespace(trainer=SimpleNamespace(predict=predict)))
-    dropped = drop(svfit, "a", 0.9, result, NO_ROWS, before)
+    dropped = drop(svfit, "a", 0.9, result, cast("Rows", ()), before)
     assert dropped["before"] == (before or {"accuracy": 0.25})
     assert dropped["after"] == {"accuracy": 0.25}
     assert (len(calls), dropped["kept"]) == (measured, 1)

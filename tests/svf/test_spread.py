@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from export.core import DIAGONAL, Core
-from pipeline.svf.spread import by_energy, evenly, holding, spread
+from pipeline.svf.spread import holding, spread
 
 CORES = (DIAGONAL, Core("banded", 1), Core("banded", 3), Core("dense"))
 
@@ -72,22 +72,6 @@ def test_a_direction_far_down_draws_the_ranks_before_it_along() -> None:
     found = {"flat": torch.tensor([1.0, 1.0, 1.0, 1.0]), "late": torch.tensor([0.0, 0.0, 50.0, 0.0])}
     assert spread(9, Core("dense"), found) == {"late": [0, 1, 2]}
     assert spread(3, DIAGONAL, found) == {"flat": [0, 1], "late": [2]}
-
-
-@given(st.lists(st.integers(1, 12), min_size=1, max_size=5), cores, st.integers(0, 200))
-def test_evenly_gives_ranks_that_differ_by_one_where_weights_have_room(
-    sizes: list[int], core: Core, budget: int
-) -> None:
-    counts = {f"layer{number}": size for number, size in enumerate(sizes)}
-    chosen = spread(budget, core, evenly(counts))
-    growing = [rank for name, count in counts.items() if (rank := len(chosen.get(name, []))) < count]
-    assert not growing or max(growing) - min(growing) <= 1
-
-
-def test_energy_takes_from_the_layers_whose_first_values_hold_most() -> None:
-    spectra = {"steep": torch.tensor([10.0, 1.0, 0.1]), "flat": torch.tensor([3.0, 3.0, 3.0])}
-    assert spread(4, DIAGONAL, by_energy(spectra)) == {"steep": [0], "flat": [0, 1, 2]}
-    assert by_energy({"zero": torch.zeros(2)})["zero"].tolist() == [0.0, 0.0]
 
 
 def test_the_fewest_directions_that_hold_a_share_are_kept() -> None:
