@@ -15,6 +15,7 @@ FAILED, INTERRUPTED = 1, 130
 
 # Import name: distribution name, where a command needs more than the base install.
 TRAIN_PACKAGES = {
+    "PIL": "pillow",
     "accelerate": "accelerate",
     "datasets": "datasets",
     "onnx": "onnx",
@@ -26,6 +27,7 @@ TRAIN_PACKAGES = {
     "pydantic": "pydantic",
     "requests": "requests",
     "scipy": "scipy",
+    "seqeval": "seqeval",
     "sklearn": "scikit-learn",
     "torch": "torch",
     "transformers": "transformers",

@@ -93,13 +93,13 @@ def test_debug_shows_the_traceback_before_the_line(task: Path, runner: Runner, a
 
 
 def test_several_problems_are_aligned_below_one_error(task: Path, runner: Runner) -> None:
-    task.write_text("[train]\nepochs = 0\n")
+    task.write_text("[train]\nbatch_size = 0\n")
     result = CliRunner().invoke(main, ["run", str(task)])
     assert result.exit_code == 2
     lines = result.stderr.splitlines()
     assert lines[0].startswith("Error: task.toml: model.base: is required")
     assert lines[1].startswith("       task.toml: data.train: is required")
-    assert lines[2] == "       task.toml: train.epochs: must be > 0 (got 0)"
+    assert lines[2] == "       task.toml: train.batch_size: must be > 0 (got 0)"
 
 
 def test_the_line_is_red_unless_no_color_is_set(task: Path, runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:

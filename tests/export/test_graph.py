@@ -123,12 +123,14 @@ def test_what_cannot_be_exported_is_refused_with_the_reason(tmp_path: Path) -> N
     assert not path.exists()
 
 
-def test_a_model_of_tokens_is_refused(tmp_path: Path) -> None:
+def test_a_model_of_tokens_keeps_its_sequence(tmp_path: Path) -> None:
     from transformers import BertForTokenClassification
 
     model = BertForTokenClassification(CASES[0].build().config).eval()
-    with pytest.raises(InputError, match="one row of classes for each text"):
-        export_onnx(model, SAMPLE, tmp_path / "model.onnx", {})
+    export_onnx(model, SAMPLE, tmp_path / "model.onnx", {})
+    (output,) = onnx.load(str(tmp_path / "model.onnx")).graph.output
+    dims = [dim.dim_param or dim.dim_value for dim in output.type.tensor_type.shape.dim]
+    assert dims == ["batch", "sequence", model.config.num_labels]
 
 
 def test_weights_too_large_for_the_file_lie_beside_it(

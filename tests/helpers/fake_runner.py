@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from serve.batching.scheduler import Scheduler
-from serve.batching.submission import Logits, Submission
+from serve.batching.submission import Submission
+from serve.pieces import Output
 from serve.tokenize import Tokens
 
 WAIT = 10.0  # seconds; only a test that fails waits so long
@@ -31,7 +32,7 @@ class Echo:
         self.work = work
         self.batches: list[list[int]] = []
 
-    def run(self, tokens: Sequence[Tokens], pins: Sequence[Any], /) -> list[Logits]:
+    def run(self, tokens: Sequence[Tokens], pins: Sequence[Any], /) -> list[Output]:
         self.batches.append([column.shape[1] for column in tokens])
         self.work(tokens)
         return [

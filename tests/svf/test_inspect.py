@@ -206,7 +206,7 @@ def test_a_bundle_shows_its_variants(tmp_path: Path) -> None:
 
 def test_a_bundle_is_inspected_without_torch(tmp_path: Path) -> None:
     folder = make_bundle(tmp_path / "bundle")
-    code = "import sys; sys.modules.update(torch=None, numpy=None); from pipeline.cli import main; main()"
+    code = "import sys; sys.modules.update(torch=None, transformers=None); from pipeline.cli import main; main()"
     result = subprocess.run([sys.executable, "-c", code, "inspect", folder], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert "fp32 (default)" in result.stdout

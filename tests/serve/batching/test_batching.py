@@ -15,8 +15,9 @@ import pytest
 from fake_runner import WAIT, Clock, Echo, Gate, answers, bad, items, row
 
 from serve.batching.scheduler import Scheduler
-from serve.batching.submission import Logits, Submission, await_submission
+from serve.batching.submission import Submission, await_submission
 from serve.errors import UsageError
+from serve.pieces import Output
 from serve.tokenize import Tokens
 
 
@@ -177,7 +178,7 @@ def test_a_failure_that_does_not_return_fails_nobody(gate: Gate) -> None:
 
 def test_a_runner_that_forgets_a_row_is_an_error() -> None:
     class Forgetful(Echo):
-        def run(self, tokens: Sequence[Tokens], pins: Sequence[Any], /) -> list[Logits]:
+        def run(self, tokens: Sequence[Tokens], pins: Sequence[Any], /) -> list[Output]:
             return super().run(tokens, pins)[:-1]
 
     with Scheduler(Forgetful()) as scheduler, pytest.raises(RuntimeError, match="0 answers for 1 rows"):
@@ -246,7 +247,7 @@ def test_an_idle_scheduler_holds_on_to_no_adapter() -> None:
 
 
 def test_asyncio_gets_answers_and_errors() -> None:
-    async def ask(scheduler: Scheduler) -> list[list[Logits]]:
+    async def ask(scheduler: Scheduler) -> list[list[Output]]:
         return await asyncio.gather(*(await_submission(scheduler.submit(items(size))) for size in range(1, 40)))
 
     with Scheduler(Echo(bad)) as scheduler:
