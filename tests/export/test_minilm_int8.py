@@ -41,6 +41,7 @@ def test_int8_keeps_the_labels_of_minilm(tmp_path: Path) -> None:
     import torch
 
     from pipeline.model.load import load
+    from pipeline.model.pooled import pool
     from pipeline.model.source import resolve
 
     train, labels = rows("train.csv", TRAIN)
@@ -58,7 +59,7 @@ def test_int8_keeps_the_labels_of_minilm(tmp_path: Path) -> None:
         for feeds in encode(train):
             inputs = {name: torch.from_numpy(value) for name, value in feeds.items()}
             hidden = model.encoder(**inputs).last_hidden_state
-            pooled.append(model.pool(hidden, inputs["attention_mask"]))
+            pooled.append(pool(hidden, inputs["attention_mask"], "mean"))
         means = torch.nn.functional.normalize(torch.cat(pooled).view(CLASSES, TRAIN, -1).mean(1), dim=-1)
         model.classifier.weight.copy_(means)
         model.classifier.bias.zero_()
