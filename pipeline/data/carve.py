@@ -6,8 +6,12 @@ import hashlib
 import math
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
+from pipeline.data.dataset import Split
 from serve.errors import InputError, UsageError
+from serve.files import sha256_json
 
 STRATA = 10  # equally large strata by value, for numbers
 
@@ -82,3 +86,9 @@ def _take(rows: Sequence[int], texts: Sequence[tuple[str, ...]], quota: int, see
 
 def _draw(seed: int, kind: str, index: int) -> bytes:
     return hashlib.sha256(f"{seed}:{kind}:{index}".encode()).digest()
+
+
+def parted(whole: Split, kept: Sequence[int], taken: Sequence[int], told: Sequence[Any]) -> tuple[Split, Split]:
+    """Train and validation as `carve` chose their rows; `told` are the rows taken, ready for the hash of JSON."""
+    source, sha256 = f"{whole.source} (from train)", sha256_json(told)
+    return whole.at(kept), replace(whole.at(taken), name="validation", source=source, sha256=sha256)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -36,8 +37,13 @@ class Split:
 
     def first(self, count: int) -> Split:
         """The first rows."""
-        cut = {name: getattr(self, name)[:count] for name in ("texts", "labels", "lines", "images")}
-        return replace(self, **cut)
+        return self.at(range(min(count, len(self.labels))))
+
+    def at(self, places: Sequence[int]) -> Split:
+        """Some rows, in the order of their places."""
+        each: dict[str, Any] = {name: getattr(self, name) for name in ("texts", "labels", "lines", "images")}
+        chosen: dict[str, Any] = {name: [rows[place] for place in places] for name, rows in each.items() if rows}
+        return replace(self, **chosen)
 
 
 @dataclass(frozen=True)

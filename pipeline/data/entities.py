@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.data.carve import carve
+from pipeline.data.carve import carve, parted
 from pipeline.data.dataset import Dataset, Split
+from pipeline.data.readers import first_source
 from pipeline.data.spans import Span
 from pipeline.data.tagged import SpanTable, read_tagged_file, read_tagged_hub
 from pipeline.data.wording import did_you_mean, listed, quoted
 from serve.entities import tags_of
-from serve.errors import InputError, UsageError
-from serve.files import sha256_json
+from serve.errors import InputError
 
 ENTITIES = "token-classification"
 
@@ -40,12 +40,7 @@ def load_entities(
     point. A carved split has its share of each row's rarest kind. Raises UsageError, InputError (with file and line)
     and MissingDependency.
     """
-    if dataset is None and dataset_config is not None:
-        raise UsageError(f"data.dataset_config: {quoted(dataset_config)} is given without data.dataset")
-    if dataset is not None:
-        train = "train" if train is None else train
-    if train is None:
-        raise UsageError("data.train: a file with the training rows is needed, or data.dataset")
+    train = first_source(train, dataset, dataset_config)
 
     def read(split: str | Path) -> SpanTable:
         if dataset is None:
@@ -65,17 +60,9 @@ def load_entities(
     return Dataset(ENTITIES, tags_of(kinds), learned, chosen, tested)
 
 
-def _split(name: str, table: SpanTable, rows: Sequence[int] | None = None, source: str = "", sha256: str = "") -> Split:
-    places = range(len(table.texts)) if rows is None else rows
-    spans: Any = [table.spans[row] for row in places]
-    return Split(
-        name,
-        [(table.texts[row],) for row in places],
-        spans,
-        source or table.source,
-        sha256 or table.sha256,
-        [table.numbers[row] for row in places],
-    )
+def _split(name: str, table: SpanTable) -> Split:
+    texts: list[tuple[str, ...]] = [(text,) for text in table.texts]
+    return Split(name, texts, list(table.spans), table.source, table.sha256, list(table.numbers))
 
 
 def _known(name: str, table: SpanTable, kinds: Sequence[str], train_source: str) -> Split:
@@ -97,8 +84,7 @@ def _carved(table: SpanTable, counts: Counter[str], share: float, seed: int) -> 
     strata = [max((rarity[span.label] for span in spans), default=0) for spans in table.spans]
     kept, taken = carve([(text,) for text in table.texts], strata, share, seed, classes=True)
     rows = [[table.texts[row], [list(span) for span in table.spans[row]]] for row in taken]
-    validation = _split("validation", table, taken, f"{table.source} (from train)", sha256_json(rows))
-    return _split("train", table, kept), validation
+    return parted(_split("train", table), kept, taken, rows)
 
 
 def spans_at(split: Split, row: int) -> tuple[Span, ...]:

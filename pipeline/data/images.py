@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.data.carve import carve
+from pipeline.data.carve import carve, parted
 from pipeline.data.dataset import Dataset, Split
 from pipeline.data.labels import class_indices, class_names
 from pipeline.data.pictures import PictureTable, read_folder, read_hub, read_table, split_folders
-from pipeline.data.wording import quoted
-from serve.errors import UsageError
-from serve.files import sha256_json
+from pipeline.data.readers import first_source
 
 IMAGES = "image-classification"
 
@@ -40,12 +38,7 @@ def load_images(
     handed on with the training rows. Every image's header is checked, none is decoded. Raises UsageError, InputError
     (with file and line), TooLarge and MissingDependency.
     """
-    if dataset is None and dataset_config is not None:
-        raise UsageError(f"data.dataset_config: {quoted(dataset_config)} is given without data.dataset")
-    if dataset is not None:
-        train = "train" if train is None else train
-    if train is None:
-        raise UsageError("data.train: a folder or file with the training images is needed, or data.dataset")
+    train = first_source(train, dataset, dataset_config, "a folder or file with the training images")
     if dataset is None and Path(train).is_dir():
         found = split_folders(Path(train))
         train = found.get("train", train)
@@ -62,7 +55,8 @@ def load_images(
     names = class_names(table)
 
     def split_of(name: str, rows: PictureTable) -> Split:
-        return _split(name, rows, class_indices(rows, names, table.source))
+        labels = class_indices(rows, names, table.source)
+        return Split(name, [], labels, rows.source, rows.sha256, list(rows.numbers), list(rows.pictures))
 
     whole = split_of("train", table)
     if validation is not None:
@@ -74,29 +68,7 @@ def load_images(
     return Dataset(IMAGES, names, replace(learned, augment=tuple(augment)), chosen, tested)
 
 
-def _split(
-    name: str,
-    table: PictureTable,
-    labels: Sequence[int],
-    rows: Sequence[int] | None = None,
-    source: str = "",
-    sha256: str = "",
-) -> Split:
-    places = range(len(labels)) if rows is None else rows
-    return Split(
-        name,
-        [],
-        [labels[row] for row in places],
-        source or table.source,
-        sha256 or table.sha256,
-        [table.numbers[row] for row in places],
-        [table.pictures[row] for row in places],
-    )
-
-
 def _carved(table: PictureTable, whole: Split, names: Sequence[str], share: float, seed: int) -> tuple[Split, Split]:
     labels = [int(label) for label in whole.labels]
     kept, taken = carve(table.texts, labels, share, seed, classes=True)
-    digest = sha256_json([[*table.texts[row], names[labels[row]]] for row in taken])
-    validation = _split("validation", table, labels, taken, f"{table.source} (from train)", digest)
-    return _split("train", table, labels, kept), validation
+    return parted(whole, kept, taken, [[*table.texts[row], names[labels[row]]] for row in taken])

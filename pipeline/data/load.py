@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.data.carve import carve
+from pipeline.data.carve import carve, parted
 from pipeline.data.dataset import CLASSIFICATION, Dataset, Split
 from pipeline.data.hub import read_hub
 from pipeline.data.labels import class_indices, class_names, decide_task, numbers
-from pipeline.data.readers import read_file
+from pipeline.data.readers import first_source, read_file
 from pipeline.data.table import Table
 from pipeline.data.wording import quoted
 from serve.errors import UsageError
-from serve.files import sha256_json
 
 
 def load_dataset(
@@ -40,12 +39,7 @@ def load_dataset(
     extension for every file. Raises UsageError, InputError (with file and line) and MissingDependency.
     """
     columns = (*_text_columns(text, label), label)
-    if dataset is None and dataset_config is not None:
-        raise UsageError(f"data.dataset_config: {quoted(dataset_config)} is given without data.dataset")
-    if dataset is not None:
-        train = "train" if train is None else train
-    if train is None:
-        raise UsageError("data.train: a file with the training rows is needed, or data.dataset")
+    train = first_source(train, dataset, dataset_config)
 
     def read(split: str | Path) -> Table:
         if dataset is None:
@@ -80,23 +74,8 @@ def _text_columns(text: str | Sequence[str], label: str) -> tuple[str, ...]:
 
 def _carved(whole: Split, names: Sequence[str], share: float, seed: int) -> tuple[Split, Split]:
     kept, taken = carve(whole.texts, whole.labels, share, seed, classes=bool(names))
-    texts = [whole.texts[row] for row in taken]
-    labels = [whole.labels[row] for row in taken]
-    rows = [[*pair, names[int(value)] if names else value] for pair, value in zip(texts, labels, strict=True)]
-    validation = Split(
-        "validation",
-        texts,
-        labels,
-        f"{whole.source} (from train)",
-        sha256_json(rows),
-        [whole.lines[row] for row in taken],
-    )
-    train = Split(
-        "train",
-        [whole.texts[row] for row in kept],
-        [whole.labels[row] for row in kept],
-        whole.source,
-        whole.sha256,
-        [whole.lines[row] for row in kept],
-    )
-    return train, validation
+    found = whole.at(taken)
+    rows = [
+        [*texts, names[int(value)] if names else value] for texts, value in zip(found.texts, found.labels, strict=True)
+    ]
+    return parted(whole, kept, taken, rows)

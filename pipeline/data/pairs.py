@@ -8,14 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from pipeline.data.carve import carve
+from pipeline.data.carve import carve, parted
 from pipeline.data.dataset import Dataset, Split
 from pipeline.data.labels import numbers
+from pipeline.data.readers import first_source
 from pipeline.data.sources import RowSource, open_file, open_split
 from pipeline.data.table import Table
 from pipeline.data.wording import did_you_mean, quoted
 from serve.errors import InputError, UsageError
-from serve.files import sha256_json
 
 EMBEDDING = "text-embedding"
 Kind: TypeAlias = Literal["scores", "positives", "triplets"]
@@ -52,12 +52,7 @@ def load_pairs(
     same, and for a triplet whose second and third text are one; MissingDependency.
     """
     columns = _columns(text)
-    if dataset is None and dataset_config is not None:
-        raise UsageError(f"data.dataset_config: {quoted(dataset_config)} is given without data.dataset")
-    if dataset is not None:
-        train = "train" if train is None else train
-    if train is None:
-        raise UsageError("data.train: a file with the training rows is needed, or data.dataset")
+    train = first_source(train, dataset, dataset_config)
 
     def opened(split: str | Path) -> RowSource:
         return open_file(Path(split), format) if dataset is None else open_split(dataset, dataset_config, str(split))
@@ -131,17 +126,4 @@ def _carved(whole: Split, share: float, seed: int) -> tuple[Split, Split]:
     """Train and validation; rows of the same first text aren't parted."""
     values = [0.0 if math.isnan(label) else label for label in whole.labels]
     kept, taken = carve([texts[:1] for texts in whole.texts], values, share, seed, classes=False)
-
-    def part(name: str, rows: Sequence[int], source: str, sha256: str) -> Split:
-        return Split(
-            name,
-            [whole.texts[row] for row in rows],
-            [whole.labels[row] for row in rows],
-            source,
-            sha256,
-            [whole.lines[row] for row in rows],
-        )
-
-    digest = sha256_json([[*whole.texts[row], repr(whole.labels[row])] for row in taken])
-    validation = part("validation", taken, f"{whole.source} (from train)", digest)
-    return part("train", kept, whole.source, whole.sha256), validation
+    return parted(whole, kept, taken, [[*whole.texts[row], repr(whole.labels[row])] for row in taken])

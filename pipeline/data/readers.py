@@ -91,3 +91,17 @@ def _data_files(folder: Path, extensions: Container[str]) -> list[str]:
         return Path(name.lower().removesuffix(".gz")).suffix in extensions
 
     return sorted(item.name for item in folder.iterdir() if is_data(item.name) and item.is_file())
+
+
+def first_source(
+    train: str | Path | None,
+    dataset: str | None,
+    dataset_config: str | None,
+    what: str = "a file with the training rows",
+) -> str | Path:
+    """Where the training rows are: a file, or a dataset's split. Raises UsageError where neither is named."""
+    if dataset is None and dataset_config is not None:
+        raise UsageError(f"data.dataset_config: {quoted(dataset_config)} is given without data.dataset")
+    if train is None and dataset is None:
+        raise UsageError(f"data.train: {what} is needed, or data.dataset")
+    return "train" if train is None else train

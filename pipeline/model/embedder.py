@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from torch import nn
 from torch.nn import functional
-from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
+from transformers import PretrainedConfig
 from transformers.utils.generic import ModelOutput
 
-from pipeline.model.load import Loaded, bare, first_line, load_tokenizer, read_config, set_pad
-from pipeline.model.pooled import bare_encoder, pool
+from pipeline.model.load import Loaded, bare, load_tokenizer, read_config, read_merged, set_pad
+from pipeline.model.pooled import OnEncoder, pool
 from pipeline.model.source import Source
 from serve.errors import InputError, UsageError
 
@@ -36,24 +33,14 @@ class Embedded(ModelOutput):
         return self.embedding
 
 
-class PooledEncoder(PreTrainedModel):
+class PooledEncoder(OnEncoder):
     """Encoder, mean or first-token pooling, length 1 (Sentence-BERT, arXiv 1908.10084, section 3).
 
     `config.svfit_pooling` is `"mean"` or `"cls"`. There is no head: outside the encoder nothing is trained.
     """
 
-    config_class = PretrainedConfig
-    base_model_prefix = "encoder"
-    main_input_name = "input_ids"
-
-    def __init__(self, config: PretrainedConfig, encoder: nn.Module | None = None) -> None:
-        super().__init__(config)
-        self.encoder = encoder if encoder is not None else bare_encoder(config)
-        self._takes_types = "token_type_ids" in inspect.signature(self.encoder.forward).parameters
-        self.post_init()  # type: ignore[no-untyped-call]
-
-    def _init_weights(self, module: nn.Module) -> None:
-        return  # all that it has is the encoder's, which brings its weights
+    def _put_on(self, config: PretrainedConfig) -> None:
+        """Nothing: all that it has is the encoder's, which brings its weights."""
 
     def forward(
         self,
@@ -68,8 +55,7 @@ class PooledEncoder(PreTrainedModel):
             given = (input_ids, attention_mask, token_type_ids)
             flat = self(*(None if value is None else value.flatten(0, 1) for value in given))
             return Embedded(embedding=flat.embedding.unflatten(0, input_ids.shape[:2]))
-        types = {"token_type_ids": token_type_ids} if self._takes_types and token_type_ids is not None else {}
-        hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **types).last_hidden_state
+        hidden = self.hidden(input_ids, attention_mask, token_type_ids)
         return Embedded(embedding=functional.normalize(pool(hidden, attention_mask, self.config.svfit_pooling), dim=-1))
 
 
@@ -85,20 +71,14 @@ def load_embedder(source: Source, *, pooling: str = "auto") -> Loaded:
     chosen = (source.pooling() or "mean") if pooling == "auto" else pooling
     config.svfit_pooling = chosen
     model = PooledEncoder(config, bare(source, config))
-    if tokenizer.pad_token_id is None:
-        set_pad(tokenizer, source)
-    model.config.pad_token_id = tokenizer.pad_token_id
+    set_pad(model, tokenizer, source)
     return Loaded(model, tokenizer, (), chosen, width=int(config.hidden_size))
 
 
 def load_merged_embedder(folder: Path) -> Loaded:
     """An embedder that `merge` wrote, in evaluation mode. Raises `InputError` where it can't be read."""
-    try:
-        config = AutoConfig.from_pretrained(folder)
-        model: PreTrainedModel = PooledEncoder.from_pretrained(folder, config=config)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise InputError(f"{folder}: no merged model that transformers can read ({first_line(error)})") from None
-    model.eval()
+    model = read_merged(folder, lambda _: PooledEncoder)
+    config = model.config
     return Loaded(model, load_tokenizer(folder), (), config.svfit_pooling, width=int(config.hidden_size))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,19 +53,14 @@ def load(source: Source, labels: Sequence[str], *, pooling: str = "auto", dropou
     """
     tokenizer = load_tokenizer(source.folder)
     config = read_config(source)
-    config.num_labels = max(1, len(labels))
-    if labels:
-        config.id2label = dict(enumerate(labels))
-        config.label2id = {label: index for index, label in enumerate(labels)}
+    name_labels(config, labels)
     chosen = (source.pooling() or "architecture") if pooling == "auto" else pooling
     if chosen == "architecture":
         model, missing = _with_own_head(source, config)
     else:
         config.svfit_pooling, config.svfit_dropout = chosen, dropout
         model, missing = PooledClassifier(config, bare(source, config)), set()
-    if tokenizer.pad_token_id is None:
-        set_pad(tokenizer, source)
-    model.config.pad_token_id = tokenizer.pad_token_id
+    set_pad(model, tokenizer, source)
     return Loaded(model, tokenizer, whole_modules(model, missing), chosen)
 
 
@@ -91,14 +86,28 @@ def own_head_class() -> Any:
 
 def load_merged(folder: Path) -> PreTrainedModel:
     """A model that `merge` wrote, in evaluation mode. Raises `InputError` where it can't be read."""
+    return read_merged(
+        folder, lambda config: PooledClassifier if hasattr(config, "svfit_pooling") else own_head_class()
+    )
+
+
+def read_merged(folder: Path, kind: Callable[[PretrainedConfig], Any]) -> PreTrainedModel:
+    """The same of the class that `kind` gives for its configuration."""
     try:
         config = AutoConfig.from_pretrained(folder)
-        kind: Any = PooledClassifier if hasattr(config, "svfit_pooling") else own_head_class()
-        model: PreTrainedModel = kind.from_pretrained(folder, config=config)
+        model: PreTrainedModel = kind(config).from_pretrained(folder, config=config)
     except (OSError, ValueError, SafetensorError) as error:
         raise InputError(f"{folder}: no merged model that transformers can read ({first_line(error)})") from None
     model.eval()
     return model
+
+
+def name_labels(config: PretrainedConfig, labels: Sequence[str]) -> None:
+    """One output a label, or one where there are none."""
+    config.num_labels = max(1, len(labels))
+    if labels:
+        config.id2label = dict(enumerate(labels))
+        config.label2id = {label: index for index, label in enumerate(labels)}
 
 
 def read_config(source: Source) -> PretrainedConfig:
@@ -169,11 +178,13 @@ def whole_modules(model: PreTrainedModel, missing: set[str]) -> tuple[str, ...]:
     return tuple(whole)
 
 
-def set_pad(tokenizer: PreTrainedTokenizerBase, source: Source) -> None:
-    """Pad with the end token. Raises `InputError` where there is none."""
-    if tokenizer.eos_token is None:
-        raise InputError(f"model.base: the tokenizer of {source.name} has neither a padding nor an end token")
-    tokenizer.pad_token = tokenizer.eos_token
+def set_pad(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, source: Source) -> None:
+    """Pad with the tokenizer's own token, or else the end token. Raises `InputError` where there is neither."""
+    if tokenizer.pad_token_id is None:
+        if tokenizer.eos_token is None:
+            raise InputError(f"model.base: the tokenizer of {source.name} has neither a padding nor an end token")
+        tokenizer.pad_token = tokenizer.eos_token
+    model.config.pad_token_id = tokenizer.pad_token_id
 
 
 def first_line(error: Exception) -> str:

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForImageClassification, PreTrainedModel
 
 from pipeline.model.image_spec import PROCESSOR, image_spec
-from pipeline.model.load import Loaded, first_line, read_config, refuse_random, unreadable, whole_modules
+from pipeline.model.load import Loaded, first_line, name_labels, read_config, refuse_random, unreadable, whole_modules
 from pipeline.model.source import Source
 from serve.errors import InputError
 from serve.files import write_json
@@ -42,9 +42,7 @@ def load_vision(source: Source, labels: Sequence[str]) -> Loaded:
     """The base model in float32, one output a label. Raises `InputError` for one that classifies no images, or whose
     images can't be prepared on a device as its processor does."""
     config = read_config(source)
-    config.num_labels = len(labels)
-    config.id2label = dict(enumerate(labels))
-    config.label2id = {label: index for index, label in enumerate(labels)}
+    name_labels(config, labels)
     try:
         model, report = AutoModelForImageClassification.from_pretrained(
             source.folder, config=config, output_loading_info=True, ignore_mismatched_sizes=True, dtype="float32"
