@@ -1,6 +1,6 @@
 """An image model adapted from one set of pictures to another: SVFit against LoRA, full fine-tuning and the head alone.
 
-    python benchmarks/vision.py                  # 300 steps a training: an afternoon on one core
+    python benchmarks/vision.py                  # 300 steps a training: an hour and a half on one core
     python benchmarks/vision.py --size full      # 1,500 steps
     python benchmarks/vision.py --methods svfit,lora:8
     python benchmarks/vision.py --table          # prints what is there and stops
@@ -58,7 +58,7 @@ SIZE = 48
 STEPS = {"brief": 20, "short": 300, "full": 1500}
 BATCH = 32
 PRETRAINED = Plan(
-    epochs=12,
+    epochs=10,
     batch_size=64,
     learning_rate=1e-3,
     head_learning_rate=1e-3,
@@ -118,7 +118,7 @@ def base(console: Console) -> tuple[Path, dict[str, float]]:
         torch.manual_seed(0)
         config = transformers.ViTConfig(
             image_size=SIZE,
-            patch_size=6,
+            patch_size=8,
             hidden_size=192,
             num_hidden_layers=6,
             num_attention_heads=3,
