@@ -7,7 +7,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from serve.http import adapters, embeddings, errors, health, metrics, oip, predict, site
+from serve.http import adapters, embeddings, errors, health, metrics, models, oip, predict, site
 from serve.http.dialects import Dialects
 from serve.http.docs import add_docs
 from serve.http.front import Front
@@ -28,7 +28,7 @@ def create_app(service: Service, *, log: Log | None = None) -> FastAPI:
     numbers = metrics.PrometheusMetrics(service.config.metrics_labels)
     numbers.watch(service)
     service.metrics = app.state.metrics = numbers
-    for part in (predict, embeddings, adapters, site, health):
+    for part in (predict, embeddings, models, adapters, site, health):
         app.include_router(part.routes(service))
     oip.add_routes(app, service)
     app.include_router(metrics.routes(numbers))

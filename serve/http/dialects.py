@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serve.http.errors import RESPONSES
 
 OPENAI_PATH = "/v1/embeddings"
+OPENAI_MODELS = "/v1/models"
 TEI_PATH = "/embed"
 
 _TEXT = {"type": "string"}
@@ -54,8 +55,12 @@ def tei_error(status: int, message: str) -> dict[str, Any]:
     return {"error": message, "error_type": kind or "Validation"}
 
 
-DIALECTS: dict[str, Callable[[int, str], dict[str, Any]]] = {OPENAI_PATH: openai_error, TEI_PATH: tei_error}
-"""The form of an error by the path that was asked for."""
+DIALECTS: dict[str, Callable[[int, str], dict[str, Any]]] = {
+    OPENAI_PATH: openai_error,
+    OPENAI_MODELS: openai_error,
+    TEI_PATH: tei_error,
+}
+"""The form of an error by the path that was asked for, or the one above it."""
 
 
 def error_schemas(schema: dict[str, Any], senseless: int) -> dict[int | str, dict[str, Any]]:
@@ -75,8 +80,12 @@ class Dialects:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, whatever its protocol."""
-        form = DIALECTS.get(scope["path"]) if scope["type"] == "http" else None
+        form = _form(scope["path"]) if scope["type"] == "http" else None
         await self._app(scope, receive, send if form is None else _Rewriting(form, send))
+
+
+def _form(path: str) -> Callable[[int, str], dict[str, Any]] | None:
+    return DIALECTS.get(path) or DIALECTS.get(path.rpartition("/")[0])
 
 
 class _Rewriting:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from serve.config import ServeConfig
 from serve.delivery.signature import open_trusted
 from serve.errors import InputError, UsageError
 from serve.http.logs import Log
+from serve.images.spec import ImageSpec
 from serve.machine import cores
 from serve.profile import find
 from serve.runtime import Runtime
@@ -61,6 +63,8 @@ def load(
     found = find(bundle, config.profile)
     if found.remark:
         _LOG.warning("%s", found.remark)
+    if isinstance(bundle.manifest.input, ImageSpec) and find_spec("PIL") is None:
+        _LOG.warning("image files are refused, tensors alone are taken: Pillow is not here; pip install 'svfit[image]'")
     shared = max(1, cores() // config.workers)  # more would wait for each other
     runtime = Runtime(
         bundle,

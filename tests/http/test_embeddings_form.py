@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 
 from serve.config import ServeConfig
 from serve.errors import BusyError, NotFound, SvfitError
-from serve.http import embeddings, errors
+from serve.http import embeddings, errors, models
 from serve.http.dialects import Dialects
 
 WIDTH = 8
@@ -35,7 +35,7 @@ class FakeService:
         self.config = ServeConfig()
         self.fails: SvfitError | None = None
         self.default = "text-embedding"
-        self.others = [SimpleNamespace(name="search", task="text-embedding")]
+        self.others = [SimpleNamespace(name="search", task="text-embedding", at="2026-11-30T08:00:00+00:00")]
         self.asked: list[tuple[list[str], list[str | None], float]] = []
 
     @property
@@ -95,7 +95,8 @@ def service() -> FakeService:
 @pytest.fixture
 def client(service: FakeService) -> TestClient:
     app = FastAPI()
-    app.include_router(embeddings.routes(service))  # type: ignore[arg-type]
+    for part in (embeddings, models):
+        app.include_router(part.routes(service))  # type: ignore[arg-type]
     errors.install(app)
     app.add_middleware(Dialects)
     return TestClient(app)
@@ -260,3 +261,23 @@ def test_many_wrong_rows_are_told_in_one_short_line(client: TestClient) -> None:
     answer = client.post("/v1/embeddings", content=json.dumps({"model": "faq", "input": ["a", *[None] * 100_000]}))
     assert answer.status_code == 400
     assert len(answer.content) < 400
+
+
+def test_models_are_those_that_embed_the_bundles_name_first(client: TestClient, service: FakeService) -> None:
+    told = {"object": "model", "created": 1796025600, "owned_by": "svfit"}
+    assert client.get("/v1/models").json() == {
+        "object": "list",
+        "data": [{"id": "faq", **told}, {"id": "search", **told}],
+    }
+    assert client.get("/v1/models/search").json() == {"id": "search", **told}
+    unknown = client.get("/v1/models/returns")
+    assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "model_not_found")
+    assert "available: faq, search" in unknown.json()["error"]["message"]
+    service.others[0].at = "one day"
+    assert client.get("/v1/models/search").json()["created"] == 0
+
+
+def test_a_bundle_without_embedders_lists_no_model(client: TestClient, service: FakeService) -> None:
+    service.others = []
+    assert client.get("/v1/models").json() == {"object": "list", "data": []}
+    assert "available: none" in client.get("/v1/models/faq").json()["error"]["message"]

@@ -17,7 +17,9 @@ from PIL import Image
 from tiny_images import LABELS, picture
 
 from serve.bundle import Bundle
+from serve.config import ServeConfig
 from serve.errors import InputError
+from serve.http import loading
 from serve.images.pixels import load_pixels
 from serve.runtime import Runtime
 from serve.samples import read_samples
@@ -176,3 +178,19 @@ def test_images_are_no_characters(bundle: Path) -> None:
         assert labels(desk.client.post("/v1/predict", json={"image": encoded(PICTURES["red"])})) == ["red"]
     finally:
         desk.close()
+
+
+def test_a_server_that_cannot_read_image_files_says_so_when_it_loads(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def start() -> str:
+        caplog.clear()
+        runtime, scheduler = loading.load(Bundle.open(bundle), None, ServeConfig(), None)
+        scheduler.close()
+        runtime.close()
+        return caplog.text
+
+    assert "Pillow" not in start()
+    monkeypatch.setattr(loading, "find_spec", lambda _: None)
+    assert "image files are refused" in start()
+    assert "svfit[image]" in start()

@@ -122,9 +122,16 @@ def test_the_real_openai_client_gets_vectors_and_errors(desk: Desk, embedded: Fi
             short = client.embeddings.create(model="default", input="leak", dimensions=16, encoding_format="float")
             cut = vectors(embedded, ["leak"])[0, :16]
             np.testing.assert_allclose(short.data[0].embedding, cut / np.linalg.norm(cut), atol=1e-3)
+            listed = [one.id for one in client.models.list()]
+            assert listed == ["faq", "default"]
+            for name in listed:
+                assert client.models.retrieve(name).id == name
+                assert client.embeddings.create(model=name, input="leak").data
             with pytest.raises(openai.NotFoundError) as missing:
                 client.embeddings.create(model="nobody", input="leak")
             assert (missing.value.code, missing.value.param) == ("model_not_found", "model")
+            with pytest.raises(openai.NotFoundError, match="available: faq, default"):
+                client.models.retrieve("nobody")
             with pytest.raises(openai.BadRequestError, match="token ids aren't taken"):
                 client.embeddings.create(model="faq", input=[1, 2, 3])
             with pytest.raises(openai.BadRequestError) as wide:
