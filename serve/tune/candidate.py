@@ -52,7 +52,8 @@ class Measured:
     Milliseconds of single rows, text in and logits out, and of batches of `batch` rows, less what they waited for a
     core that other programs had; `waited` is that share of the time. `cpu_ms` of processor time a
     row, all threads. Bytes resident after loading, of it `own` (no file's content), and at the `peak`; None where the
-    system doesn't tell. `max_abs` is the largest difference of a logit to those stored. `problem` is why it is out.
+    system doesn't tell. `max_abs` is the largest difference of a logit to those stored. `accuracy` is what the
+    bundle tells of the variant, by `metric`. `problem` is why it is out.
     """
 
     candidate: Candidate
@@ -67,6 +68,7 @@ class Measured:
     accuracy: float | None = None
     problem: str = ""
     waited: float = 0.0
+    metric: str = "accuracy"
 
     @property
     def p50_ms(self) -> float:
@@ -121,7 +123,7 @@ class Measured:
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON: variant, settings, numbers and the problem."""
         settings = asdict(self.candidate.settings)
-        known = {"accuracy": self.accuracy, "problem": self.problem}
+        known = {"metric": self.metric, "accuracy": self.accuracy, "problem": self.problem}
         return {"variant": self.candidate.variant, **settings, **known, **self.numbers()}
 
 

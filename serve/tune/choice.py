@@ -18,7 +18,8 @@ RULE = (
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """Limits: `max_ms` for 99 of 100 single rows, `max_mb` at the peak of memory, `min_accuracy` of 0 to 1."""
+    """Limits: `max_ms` for 99 of 100 single rows, `max_mb` at the peak of memory, `min_accuracy` of 0 to 1
+    (of entities their F1, of embeddings Spearman or MRR)."""
 
     max_ms: float | None = None
     max_mb: float | None = None
@@ -56,7 +57,8 @@ class Wishes:
         if self.max_mb is not None and (measured.peak_mb or 0) > self.max_mb:
             told.append(f"peak {measured.peak_mb:.1f} MB (wished: {self.max_mb:g})")
         if not self.accurate(measured):
-            told.append(f"accuracy {accuracy(measured):.4f} (wished: {self.min_accuracy:g})")
+            name = measured.metric.replace("_", "-")
+            told.append(f"{name} {accuracy(measured):.4f} (wished: {self.min_accuracy:g})")
         return told
 
     def accurate(self, measured: Measured) -> bool:

@@ -16,6 +16,10 @@ BATCH = 16
 PATIENCE = 120.0  # seconds that a process may take above what it was given
 
 
+METRICS = ("accuracy", "entity_f1", "cosine_spearman", "mrr_at_10", "pearson")
+"""What decides for each kind of task: of one bundle's metrics only one is among them."""
+
+
 class Trials:
     """Measures a bundle's candidates. The server's own memory is measured once and counted for each."""
 
@@ -28,18 +32,19 @@ class Trials:
 
         One that can't be loaded, answers otherwise than was stored, or crashes has a `problem`.
         """
-        accuracy = accuracy_of(self._bundle, candidate.variant)
+        metric, accuracy = accuracy_of(self._bundle, candidate.variant) or ("accuracy", None)
+        told: dict[str, Any] = {"metric": metric, "accuracy": accuracy}
         try:
             done = self._ended(candidate, seconds)
         except subprocess.TimeoutExpired:
             problem = f"took more than {seconds + PATIENCE:.0f} s to load and answer"
-            return Measured(candidate, accuracy=accuracy, problem=problem)
+            return Measured(candidate, problem=problem, **told)
         if done.returncode:
-            return Measured(candidate, accuracy=accuracy, problem=_failure(done.returncode, done.stderr))
+            return Measured(candidate, problem=_failure(done.returncode, done.stderr), **told)
         found: dict[str, Any] = json.loads(done.stdout)
         if not found["passed"]:
             problem = f"answers otherwise here: differs by {found['max_abs']:.3g}, allowed {found['tolerance']:.3g}"
-            return Measured(candidate, max_abs=found["max_abs"], accuracy=accuracy, problem=problem)
+            return Measured(candidate, max_abs=found["max_abs"], problem=problem, **told)
         if self._server is None:
             self._server = found["server"]
         resident = _sum(found["resident"], self._server["resident"])
@@ -55,8 +60,8 @@ class Trials:
             own,
             peak,
             found["max_abs"],
-            accuracy,
             waited=found["waited"],
+            **told,
         )
 
     def _ended(self, candidate: Candidate, seconds: float) -> subprocess.CompletedProcess[bytes]:
@@ -75,12 +80,16 @@ class Trials:
         )
 
 
-def accuracy_of(bundle: Bundle, variant: str) -> float | None:
-    """A variant's accuracy of 0 to 1 as the bundle tells it: on test rows, else on validation rows; None for none."""
+def accuracy_of(bundle: Bundle, variant: str) -> tuple[str, float] | None:
+    """How good a variant is as the bundle tells it: a metric of `METRICS` and its value, 1 being best.
+
+    On test rows, else on validation rows; None where it tells nothing.
+    """
     metrics = bundle.manifest.variant(variant).metrics
     for place in (metrics.get("test"), metrics.get("validation"), metrics):
-        if isinstance(place, dict) and isinstance(place.get("accuracy"), int | float):
-            return float(place["accuracy"])
+        for name in METRICS if isinstance(place, dict) else ():
+            if isinstance(place.get(name), int | float):
+                return name, float(place[name])
     return None
 
 

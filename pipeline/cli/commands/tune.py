@@ -23,7 +23,12 @@ OFF = {"arena": "arena", "mem_pattern": "pattern", "spinning": "spinning", "prep
 @click.option(
     "--max-mb", type=float, metavar="MB", help="Memory of the process must stay below this, also at its peak."
 )
-@click.option("--min-accuracy", type=float, metavar="SHARE", help="Accuracy that the bundle tells, such as 0.93.")
+@click.option(
+    "--min-accuracy",
+    type=float,
+    metavar="SHARE",
+    help="Accuracy that the bundle tells, such as 0.93; of entities F1, of embeddings Spearman or MRR@10.",
+)
 @click.option("--seconds", type=float, default=60.0, show_default=True, metavar="S", help="How long to try.")
 @click.option("--sweep", is_flag=True, help="Try every combination, however long it takes.")
 @click.option(
@@ -85,6 +90,7 @@ def _show(document: dict[str, Any]) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    candidates = _sorted(document)
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for title, side in (
         ("variant", "left"),
@@ -96,11 +102,10 @@ def _show(document: dict[str, Any]) -> None:
         ("CPU ms", "right"),
         ("MB at rest", "right"),
         ("MB peak", "right"),
-        ("accuracy", "right"),
+        (candidates[0]["metric"].replace("_", "-"), "right"),
         ("", "left"),
     ):
         table.add_column(title, justify="right" if side == "right" else "left")
-    candidates = _sorted(document)
     for one in candidates[:SHOWN]:
         verdict, style = _verdict(one, document)
         off = ", ".join(told for name, told in OFF.items() if not one[name]) or "–"

@@ -61,6 +61,8 @@ def test_where_nothing_keeps_the_wishes_the_nearest_is_the_one_that_misses_least
     assert wishes.missed(between) == ["p99 7.20 ms (wished: 6)", "peak 120.0 MB (wished: 100)"]
     assert wishes.missed(one("c", 1, 1, accuracy=0.5)) == []
     assert Wishes(min_accuracy=0.91).missed(quick) == ["accuracy 0.9000 (wished: 0.91)"]
+    tagger = dataclasses.replace(quick, metric="entity_f1")
+    assert Wishes(min_accuracy=0.91).missed(tagger) == ["entity-f1 0.9000 (wished: 0.91)"]
 
 
 def test_what_has_a_problem_is_never_taken() -> None:

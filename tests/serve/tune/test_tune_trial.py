@@ -165,14 +165,16 @@ def test_accuracy_can_not_be_wished_where_the_bundle_tells_none(bundle_path: Pat
 @pytest.mark.parametrize(
     ("metrics", "wanted"),
     [
-        ({"test": {"accuracy": 0.8}, "validation": {"accuracy": 0.9}}, 0.8),
-        ({"validation": {"accuracy": 0.9}}, 0.9),
-        ({"accuracy": 1}, 1.0),
-        ({"test": {"pearson": 0.8}}, None),
+        ({"test": {"accuracy": 0.8}, "validation": {"accuracy": 0.9}}, ("accuracy", 0.8)),
+        ({"validation": {"accuracy": 0.9}}, ("accuracy", 0.9)),
+        ({"accuracy": 1}, ("accuracy", 1.0)),
+        ({"test": {"entity_precision": 0.9, "entity_f1": 0.8}}, ("entity_f1", 0.8)),
+        ({"test": {"mrr_at_10": 0.7, "recall_at_1": 0.6}}, ("mrr_at_10", 0.7)),
+        ({"test": {"loss": 0.1}}, None),
     ],
 )
-def test_accuracy_is_that_on_test_rows_where_there_are_such(
-    bundle_path: Path, metrics: dict[str, Any], wanted: float | None
+def test_accuracy_is_what_the_task_is_judged_by_on_test_rows_where_there_are_such(
+    bundle_path: Path, metrics: dict[str, Any], wanted: tuple[str, float] | None
 ) -> None:
     variants = json.loads((bundle_path / "manifest.json").read_text())["variants"]
     reseal(bundle_path, variants=[{**variant, "metrics": metrics} for variant in variants])
