@@ -42,7 +42,7 @@ def write_table(answers: list[Told], top: int | None) -> None:
     for place, answer in enumerate(answers):
         cells = _cells(answer, top or LIKELY)
         if place == 0:
-            table.add_column("text")
+            table.add_column("image" if "image" in answer else "text")
             for title in cells:
                 table.add_column(title, justify="right" if title in ("value", "score") else "left")
         table.add_row(_short(" │ ".join(_parts(answer))), *cells.values())

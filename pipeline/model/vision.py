@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForImageClassification, PreTrainedModel
+from transformers import (
+    MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+    AutoConfig,
+    AutoModelForImageClassification,
+    PreTrainedModel,
+)
 
 from pipeline.model.image_spec import PROCESSOR, image_spec
 from pipeline.model.load import Loaded, first_line, name_labels, read_config, refuse_random, unreadable, whole_modules
@@ -55,6 +61,12 @@ def load_vision(source: Source, labels: Sequence[str]) -> Loaded:
     refuse_random(source, {key for key in missing if key.startswith(f"{model.base_model_prefix}.")})
     reader = ImageReader(image_spec(source.folder, config), source.folder)
     return Loaded(model, reader, whole_modules(model, missing), "architecture")
+
+
+def reads_images(source: Source) -> bool:
+    """Whether a base model classifies images, and no texts. Raises `InputError` where it can't be read."""
+    kind = type(read_config(source))
+    return kind in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING and kind not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
 
 
 def load_merged_vision(folder: Path) -> Loaded:

@@ -240,5 +240,5 @@ def _caution(outputs: Document | None) -> dict[str, Any]:
         "SVFit cuts nothing: directions beyond r stay as they are, frozen. The cuts tell what the directions it may "
         "move carry of the model as it is, not what a task needs; `svfit compare` trains and tells."
         if outputs
-        else "Spectra alone do not tell what the outputs owe to them; leave out --quick to measure it."
+        else "Spectra alone do not tell what the outputs owe to them; without --quick it is measured, of texts."
     )

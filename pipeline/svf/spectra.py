@@ -11,6 +11,7 @@ from export.basis import Factors
 from export.store import FactorStore
 from pipeline.model.load import Loaded, load
 from pipeline.model.source import Source
+from pipeline.model.vision import load_vision, reads_images
 from pipeline.svf.cuts import kind_of, measure_outputs, ranks_for
 from pipeline.svf.decompose import Decomposition, Progress, decompose
 from pipeline.svf.guidance import FLAT, costs, guide
@@ -30,6 +31,7 @@ def inspect_model(
     *,
     rank: RankSpec = "full",
     layers: str | None = None,
+    targets: str = "all-linear",
     store: FactorStore | None = None,
     progress: Progress | None = None,
     texts: Sequence[str] | None = None,
@@ -37,16 +39,16 @@ def inspect_model(
 ) -> dict[str, Any]:
     """The spectrum of every weight that SVFit would move in a base model, named as an adapter names them, and guidance.
 
-    `layers` is a regular expression searched in the names. Factors come from the store where it has them and are put
-    there where not (`computed` says how many were decomposed). `basis_id` and `values` are those of a diagonal adapter
-    of this `rank` on these layers. With `texts`, `outputs` tells what cutting the weights does to the model's vectors
-    for them (`pipeline.svf.cuts`), else it is None. `guidance` says what follows (`pipeline.svf.guidance`). Raises
-    `InputError` for a model that can't be read, `UsageError` where no layer is left.
+    `layers` is a regular expression searched in the names of the `targets` (as `find_targets` takes them). Factors come
+    from the store where it has them and are put there where not (`computed` says how many were decomposed). `basis_id`
+    and `values` are those of a diagonal adapter of this `rank` on these layers. With `texts`, which a model of images
+    can't take, `outputs` tells what cutting the weights does to the model's vectors for them (`pipeline.svf.cuts`),
+    else it is None. `guidance` says what follows (`pipeline.svf.guidance`). Raises `InputError` for a model that can't be
+    read, `UsageError` where no layer is left.
     """
-    loaded = load(source, [])
+    loaded = load_vision(source, []) if reads_images(source) else load(source, [])
     store = store or FactorStore()
-    targets = named(find_targets(loaded.model, "all-linear", loaded.whole), layers)
-    found = decompose(targets, rank, store, progress)
+    found = decompose(named(find_targets(loaded.model, targets, loaded.whole), layers), rank, store, progress)
     described = found.basis.layers
     rows = [
         {

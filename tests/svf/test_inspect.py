@@ -26,6 +26,7 @@ from serve.errors import UsageError
 sys.path.insert(0, str(Path(__file__).parents[1] / "helpers"))
 
 from tiny_bundle import make_bundle
+from tiny_images import save_vision
 
 
 @pytest.fixture(autouse=True)
@@ -94,6 +95,27 @@ def test_a_models_basis_is_the_one_that_wrapping_it_gives(model_folder: Path, ca
     svfit = wrap(tiny("bert"), rank=0.9, whole=found["trained_whole"], store=FactorStore(cache))
     assert svfit.basis.id == found["basis_id"]
     assert svfit.found.computed == 0
+
+
+def test_a_model_of_images_shows_its_spectra_alone(tmp_path: Path) -> None:
+    folder = save_vision(tmp_path / "vit")
+    found = document(folder)
+    assert found["outputs"] is None
+    assert {row["name"].rpartition(".")[2] for row in found["layers"]} >= {"q_proj", "fc1"}
+    texts = tmp_path / "texts.txt"
+    texts.write_text("a text\n")
+    assert "takes images; leave it out" in run(folder, "--texts", texts).stderr
+
+
+def test_targets_reach_convolutions(tmp_path: Path) -> None:
+    folder = save_vision(tmp_path / "resnet", "resnet")
+    refused = run(folder)
+    assert refused.exit_code == 2
+    assert '--targets "all"' in refused.stderr
+    shapes = [row["shape"] for row in document(folder, "--targets", "all")["layers"]]
+    assert all(len(shape) == 2 for shape in shapes)
+    assert [row["name"] for row in document(folder, "--targets", ".*embedder.*convolution")["layers"]] != []
+    assert len(document(folder, "--targets", ".*embedder.*convolution")["layers"]) < len(shapes)
 
 
 def test_layers_narrows_and_refuses_what_matches_nothing(model_folder: Path) -> None:

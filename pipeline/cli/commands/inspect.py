@@ -35,6 +35,11 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option(
     "--column", default="text", show_default=True, metavar="NAME", help="Where --texts is a table: its column."
 )
+@click.option(
+    "--targets",
+    metavar="TARGETS",
+    help='Of a model: "all-linear", "all" (convolutions too), or a regular expression of names. [default: all-linear]',
+)
 @click.option("--quick", is_flag=True, help="Of a model: the spectra only, not what cutting them does to the outputs.")
 @common_options
 def inspect(
@@ -44,6 +49,7 @@ def inspect(
     report: Path | None,
     texts: Path | None,
     column: str,
+    targets: str | None,
     quick: bool,
     as_json: bool,
     quiet: bool,
@@ -59,7 +65,8 @@ def inspect(
 
     _check(Path(target))
     kind = next((kind for file, kind in KINDS.items() if (Path(target) / file).is_file()), "model")
-    only = {"--rank": rank, "--report": report, "--texts": texts, "--quick": quick or None}
+    only = {"--rank": rank, "--report": report, "--texts": texts, "--targets": targets}
+    only["--quick"] = quick or None
     for option in (option for option, value in only.items() if value is not None and kind != "model"):
         raise UsageError(f"{option} is about a model; {target} is {'an' if kind == 'adapter' else 'a'} {kind}")
     if layers is not None and kind == "bundle":
@@ -74,7 +81,9 @@ def inspect(
         emit(inspect_adapter(Path(target), layers=layers), as_json=as_json, render=show_adapter)
     else:
         console = progress_console(quiet)
-        document = _model(target, _rank(rank), layers, None if quick else (texts, column), console)
+        document = _model(
+            target, _rank(rank), layers, targets or "all-linear", None if quick else (texts, column), console
+        )
         if report is not None:
             from pipeline.report.inspect_page import render
             from serve.files import write_bytes
@@ -118,22 +127,26 @@ def _in_terms_of_options() -> Iterator[None]:
     try:
         yield
     except (InputError, UsageError) as error:
-        message = str(error).removeprefix("model.base: ")
-        raise type(error)(re.sub("^adapter.rank:", "--rank:", message)) from None
+        message = str(error).removeprefix("model.base: ").replace("adapter.targets = ", "--targets ")
+        raise type(error)(re.sub(r"^adapter\.(rank|targets):", r"--\1:", message)) from None
 
 
 def _model(
     target: str,
     rank: int | float | str,
     layers: str | None,
+    targets: str,
     measured_on: tuple[Path | None, str] | None,
     console: Console,
 ) -> dict[str, Any]:
-    """`measured_on` is a file of texts (None for the built-in ones) and its column; None to leave the outputs out."""
+    """`measured_on` is a file of texts (None for the built-in ones) and its column; None to leave the outputs out, as
+    is done for a model of images."""
     from pipeline.model.source import resolve
+    from pipeline.model.vision import reads_images
     from pipeline.stages.quiet import quiet_libraries
     from pipeline.svf.spectra import inspect_model
     from pipeline.svf.texts import SAMPLES, read_texts
+    from serve.errors import UsageError
 
     texts = None
     if measured_on is not None:
@@ -142,10 +155,16 @@ def _model(
     with _in_terms_of_options(), progress(console) as bar:
         source = resolve(target)
         with quiet_libraries():
+            if texts and reads_images(source):
+                if measured_on is not None and measured_on[0] is not None:
+                    raise UsageError(f"--texts: {source.name} takes images; leave it out")
+                console.print("a model of images: its spectra alone are looked at, not its outputs")
+                texts = None
             found = inspect_model(
                 source,
                 rank=rank,
                 layers=layers,
+                targets=targets,
                 progress=_step(bar, "singular values"),
                 texts=texts,
                 outputs_progress=_step(bar, "outputs"),
