@@ -43,8 +43,8 @@ def inspect_model(
     from the store where it has them and are put there where not (`computed` says how many were decomposed). `basis_id`
     and `values` are those of a diagonal adapter of this `rank` on these layers. With `texts`, which a model of images
     can't take, `outputs` tells what cutting the weights does to the model's vectors for them (`pipeline.svf.cuts`),
-    else it is None. `guidance` says what follows (`pipeline.svf.guidance`). Raises `InputError` for a model that can't be
-    read, `UsageError` where no layer is left.
+    else it is None. `guidance` says what follows (`pipeline.svf.guidance`). Raises `InputError` for a model that can't
+    be read, `UsageError` where no layer is left.
     """
     loaded = load_vision(source, []) if reads_images(source) else load(source, [])
     store = store or FactorStore()

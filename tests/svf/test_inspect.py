@@ -103,7 +103,7 @@ def test_a_model_of_images_shows_its_spectra_alone(tmp_path: Path) -> None:
     assert found["outputs"] is None
     assert {row["name"].rpartition(".")[2] for row in found["layers"]} >= {"q_proj", "fc1"}
     texts = tmp_path / "texts.txt"
-    texts.write_text("a text\n")
+    texts.write_text("a text\nanother\n")
     assert "takes images; leave it out" in run(folder, "--texts", texts).stderr
 
 
