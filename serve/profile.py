@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from serve.bundle import Bundle, read_json
 from serve.errors import InputError, UsageError
-from serve.files import write_json
+from serve.files import sha256_json, write_json
 from serve.machine import cores, cpu_model, instruction_sets
+from serve.manifest import Manifest
 from serve.record import Record
 from serve.settings import Settings
 
@@ -53,10 +55,14 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A choice for one bundle on one machine. `measured` is what was measured of it, `wishes` what was asked for."""
+    """A choice for one bundle on one machine, and for others that have its very graphs (see `graphs_digest`).
+
+    `measured` is what was measured of it, `wishes` what was asked for.
+    """
 
     bundle: str
     manifest_sha256: str
+    graphs_sha256: str
     machine: Machine
     variant: str
     settings: Settings
@@ -76,6 +82,7 @@ class Profile:
         profile = cls(
             bundle=record.text("bundle"),
             manifest_sha256=record.sha256("manifest_sha256"),
+            graphs_sha256=record.sha256("graphs_sha256"),
             machine=Machine.from_dict(record.get("machine", dict), record.place("machine")),
             variant=record.text("variant"),
             settings=_settings(record.get("settings", dict), record.place("settings")),
@@ -91,7 +98,7 @@ class Profile:
 
     def misfit(self, bundle: Bundle, machine: Machine) -> str:
         """Why it says nothing of this bundle on this machine, or ""."""
-        if self.manifest_sha256 != bundle.manifest.manifest_sha256:
+        if self.graphs_sha256 != graphs_digest(bundle.manifest):
             return f"it was made for another bundle ({self.bundle}, manifest {self.manifest_sha256[:12]})"
         made, here = asdict(self.machine), asdict(machine)
         other = [f"{key} was {_told(made[key])}, is {_told(here[key])}" for key in made if made[key] != here[key]]
@@ -102,6 +109,19 @@ class Profile:
         if (self.settings.threads or 0) > machine.cores:
             return f"it wants {self.settings.threads} threads of {machine.cores} cores"
         return ""
+
+
+def graphs_digest(manifest: Manifest) -> str:
+    """Hex sha256 of what decides how fast a bundle answers: its graphs and weights, not its adapters and samples.
+
+    So a profile holds on where adapters are added, or a release brings others on the same graphs.
+    """
+    graphs = {
+        name: file.sha256
+        for name, file in manifest.files.items()
+        if not name.startswith("adapters/") and not name.endswith(".json")
+    }
+    return sha256_json(graphs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +158,18 @@ def find(bundle: Bundle, where: Where = None) -> Found:
     if reason:
         return Found(remark=f"profile {path} isn't used: {reason}; `svfit tune {bundle.path}` makes it anew")
     return Found(profile)
+
+
+def keep(source: Path, bundle: Bundle) -> None:
+    """Have the profile that lies beside the folder `source` beside a bundle too, where it fits and there is none.
+
+    What can't be read or written is left: a bundle answers without.
+    """
+    place = beside(bundle.path)
+    with contextlib.suppress(InputError, OSError):
+        profile = Profile.read(beside(source))
+        if not place.exists() and not profile.misfit(bundle, Machine.here()):
+            profile.write(place)
 
 
 def chosen(profile: Profile | None, variant: str | None, threads: int | None) -> tuple[str | None, Settings]:

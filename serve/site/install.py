@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from serve import profile
 from serve.bundle import Bundle
 from serve.delivery import archive as archives
 from serve.delivery.keys import read_trusted
@@ -42,13 +43,19 @@ def bring_folder(site: Site, bundle: Path, trust: Sequence[Path]) -> Bundle:
 
 def first_release(site: Site, bundle: Path, trust: Sequence[Path]) -> Entry:
     """Make a bundle's folder an empty site's first release. Raises InputError, SvfitError."""
-    entry = site.entry(bring_folder(site, bundle, trust))
+    brought = bring_folder(site, bundle, trust)
+    profile.keep(bundle, brought)
+    entry = site.entry(brought)
     site.install(entry)
     return entry
 
 
 def begin_to_carry(site: Site, old: Entry, new: Entry) -> None:
-    """Most of what `carry_along` does, so that it takes a moment only. Raises InputError, SvfitError."""
+    """Most of what `carry_along` does, so that it takes a moment only; and the device profile, where it holds on.
+
+    Raises InputError, SvfitError.
+    """
+    profile.keep(site.place(old.release), Bundle.open(site.place(new.release), check=False))
     if fits(*_manifests(site, old, new)):
         link_contents(site.state(old), site.state(new))
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from serve.bundle import Bundle
 from serve.errors import GateError, UnmetError, UsageError
-from serve.profile import Machine, Profile
+from serve.profile import Machine, Profile, graphs_digest
 from serve.tune.candidate import Measured
 from serve.tune.choice import RULE, Wishes, best, nearest
 from serve.tune.search import Measure, Search
@@ -58,6 +58,7 @@ class Tuned:
         return Profile(
             manifest.name,
             manifest.manifest_sha256,
+            graphs_digest(manifest),
             self.machine,
             chosen.candidate.variant,
             chosen.candidate.settings,

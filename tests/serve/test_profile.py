@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from tiny_bundle import make_bundle
+from tiny_swap import make_swap_bundle
 
 import serve.http.loading
 import serve.runtime
@@ -15,7 +17,7 @@ from serve.bundle import Bundle
 from serve.config import ServeConfig, load_config
 from serve.errors import InputError, UsageError
 from serve.predictor import Predictor
-from serve.profile import Machine, Profile, beside, chosen, find
+from serve.profile import Machine, Profile, beside, chosen, find, graphs_digest, keep
 from serve.runtime import Runtime
 from serve.session import session_options
 from serve.settings import MOST_THREADS, Settings
@@ -30,7 +32,13 @@ def bundle(bundle_path: Path) -> Bundle:
 
 @pytest.fixture
 def profile(bundle: Bundle) -> Profile:
-    return Profile("tiny", bundle.manifest.manifest_sha256, Machine.here(), "int8", LEAN, {"p50_ms": 1.5}, {"ms": 15})
+    return profile_of(bundle, "int8", LEAN)
+
+
+def profile_of(bundle: Bundle, variant: str, settings: Settings) -> Profile:
+    manifest = bundle.manifest
+    digests = manifest.manifest_sha256, graphs_digest(manifest)
+    return Profile("tiny", *digests, Machine.here(), variant, settings, {"p50_ms": 1.5}, {"max_ms": 15})
 
 
 def test_a_written_profile_reads_back_the_same(profile: Profile, tmp_path: Path) -> None:
@@ -57,10 +65,27 @@ def test_the_profile_beside_a_bundle_is_found_and_the_bundle_still_opens(bundle:
     assert find(bundle, "none").profile is None
 
 
+def test_a_profile_holds_for_other_adapters_on_the_same_graphs_alone(tmp_path: Path) -> None:
+    one = Bundle.open(make_swap_bundle(tmp_path / "one"))
+    two = Bundle.open(make_swap_bundle(tmp_path / "two", (("alpha", 5), ("beta", 2))))
+    other = Bundle.open(make_bundle(tmp_path / "other"))
+    assert one.manifest.manifest_sha256 != two.manifest.manifest_sha256
+    made = profile_of(one, "fp32", Settings(1))
+    made.write(beside(one.path))
+    for bundle in (two, other):
+        keep(one.path, bundle)
+    assert find(two).profile == made
+    assert not beside(other.path).exists()
+    own = profile_of(two, "fp32", LEAN)
+    own.write(beside(two.path))
+    keep(one.path, two)
+    assert find(two).profile == own, "what was tuned there stays"
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"manifest_sha256": "0" * 64}, "made for another bundle"),
+        ({"graphs_sha256": "0" * 64}, "made for another bundle"),
         ({"variant": "int2"}, "names variant 'int2', which the bundle doesn't have"),
         ({"settings": Settings(1024)}, "wants 1024 threads of "),
         ({"machine": {"cpu": "Cortex-A72"}}, "made elsewhere: cpu was Cortex-A72, is "),
@@ -92,6 +117,7 @@ def test_a_profile_of_another_bundle_or_machine_is_not_used_and_says_why(
         ("settings", {**dataclasses.asdict(LEAN), "threads": 10**9}, "settings: threads must be at most"),
         ("settings", {**dataclasses.asdict(LEAN), "arena": 1}, "settings.arena: must be true or false"),
         ("settings", {**dataclasses.asdict(LEAN), "library": "x.so"}, "settings.library: unknown key"),
+        ("graphs_sha256", "../x", "must be 64 lower-case hex digits"),
         ("manifest_sha256", "../x", "must be 64 lower-case hex digits"),
         ("more", 1, "more: unknown key"),
     ],
@@ -150,7 +176,7 @@ def test_predict_uses_the_profile_beside_the_bundle(bundle: Bundle, profile: Pro
     assert variant() == ("int8", "")
     assert variant("--profile", "none") == ("fp32", "")
     assert variant("--variant", "fp32") == ("fp32", "")
-    dataclasses.replace(profile, manifest_sha256="0" * 64).write(beside(bundle.path))
+    dataclasses.replace(profile, graphs_sha256="0" * 64).write(beside(bundle.path))
     name, told = variant()
     assert name == "fp32"
     assert "isn't used: it was made for another bundle" in told
@@ -176,7 +202,7 @@ def test_the_server_uses_the_profile_and_its_threads_where_none_are_given(
         start(bundle, config)
     assert seen == [LEAN, dataclasses.replace(LEAN, threads=2), Settings(4)]
     assert not caplog.records
-    dataclasses.replace(profile, manifest_sha256="0" * 64).write(beside(bundle.path))
+    dataclasses.replace(profile, graphs_sha256="0" * 64).write(beside(bundle.path))
     start(bundle, ServeConfig())
     assert "isn't used" in caplog.text
 

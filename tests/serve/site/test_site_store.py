@@ -18,6 +18,8 @@ from serve.delivery.archive import pack
 from serve.delivery.keys import new_key, read_private
 from serve.delivery.signature import sign
 from serve.errors import Conflict, InputError, NotFound, SvfitError, TooLarge, UsageError
+from serve.profile import Machine, Profile, beside, find, graphs_digest
+from serve.settings import Settings
 from serve.site.history import DOCUMENT, Entry, History
 from serve.site.install import bring_archive, bring_folder, carry_along, first_release
 from serve.site.store import Site, read_history
@@ -48,6 +50,19 @@ def put(site: Site, bundle: Path) -> Entry:
     site.install(made)
     site.sweep()
     return made
+
+
+def test_a_first_release_takes_the_profile_beside_its_bundle_along(bundles: dict[str, Path], tmp_path: Path) -> None:
+    bundle = Bundle.open(shutil.copytree(bundles["one"], tmp_path / "one"))
+    digests = bundle.manifest.manifest_sha256, graphs_digest(bundle.manifest)
+    tuned = Profile("tiny", *digests, Machine.here(), "fp32", Settings(1, spinning=False))
+    tuned.write(beside(bundle.path))
+    site = Site(tmp_path / "site", 3)
+    made = first_release(site, bundle.path, ())
+    assert find(Bundle.open(site.place(made.release))).profile == tuned
+    site.sweep()
+    assert find(Bundle.open(site.place(made.release))).profile == tuned
+    site.close()
 
 
 def test_history_installs_and_goes_back_and_forgets_what_was_left() -> None:

@@ -18,8 +18,10 @@ from serve.bundle import Bundle
 from serve.config import ServeConfig
 from serve.delivery.archive import pack
 from serve.errors import BusyError, Conflict, InputError, SvfitError
+from serve.profile import Machine, Profile, beside, find, graphs_digest
 from serve.runtime import Runtime
 from serve.service import Service
+from serve.settings import Settings
 from serve.site import switch as switching
 from serve.site.install import first_release
 from serve.site.store import Site
@@ -225,6 +227,30 @@ def test_one_at_a_time_and_an_install_goes_on_where_its_caller_leaves(
         await until(lambda: desk.switch.history.current == 0 and len(desk.switch.history.entries) == 2)
         await until(lambda: not desk.switch._tasks)
         assert await score(desk) != first
+
+    run(script)
+
+
+def test_what_tune_found_goes_along_where_the_graphs_are_the_same(
+    run: Any, bundles: dict[str, Path], tmp_path: Path
+) -> None:
+    async def script(desk: Desk) -> None:
+        first = desk.made[0].runtime.bundle
+        tuned = Profile(
+            "tiny",
+            first.manifest.manifest_sha256,
+            graphs_digest(first.manifest),
+            Machine.here(),
+            "fp32",
+            Settings(1, arena=False),
+        )
+        tuned.write(beside(first.path))
+        releases, there = first.path.parent, []
+        desk.before_load = lambda: there.extend(sorted(releases.glob("*.device.json")))
+        switched = await push(desk, bundles["two"], tmp_path)
+        second = Bundle.open(desk.site.place(switched.current.release))
+        assert there == sorted([beside(first.path), beside(second.path)]), "before the release is loaded"
+        assert find(second).profile == tuned
 
     run(script)
 
