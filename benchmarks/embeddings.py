@@ -1,6 +1,6 @@
 """Sentence embeddings by SVFit, against LoRA and full fine-tuning: a retrieval and a similarity, on MiniLM.
 
-    python benchmarks/embeddings.py                          # 250 steps each: some hours on two cores
+    python benchmarks/embeddings.py                          # 100 steps each: two hours on one core
     python benchmarks/embeddings.py --tasks jsts --methods svfit,lora:8
     python benchmarks/embeddings.py --size brief             # 40 steps, one rate, one seed: to see that it works
     python benchmarks/embeddings.py --table                  # prints what is there and stops
@@ -66,7 +66,7 @@ class Size:
 
 SIZES = {
     "brief": Size((600, 150, 150), 40, 16, 1, SEEDS[:1]),
-    "short": Size((9003, 1000, 0), 250, 32, RATES, SEEDS),
+    "short": Size((9003, 1000, 0), 100, 32, RATES, SEEDS),
     "full": Size((9003, 1000, 0), 1500, 32, RATES, SEEDS),
 }
 
@@ -134,11 +134,17 @@ def as_it_came(found: ConfiguredProblem, split: str) -> dict[str, float]:
 
 
 def keep(file: Path, name: str, size: str, found: dict[str, Any]) -> None:
+    """Write the numbers of a task, beside those of other methods that were measured in the same way."""
     skip = ("curve", "epochs", "reason", "cost")
-    methods = [{key: value for key, value in one.items() if key not in skip} for one in found["methods"]]
-    set_up = json.loads(json.dumps(dataclasses.asdict(SIZES[size])))
+    set_up = {"task": name, "size": size, **json.loads(json.dumps(dataclasses.asdict(SIZES[size])))}
+    known = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+    same = all(known.get(key) == value for key, value in set_up.items())
+    methods = {one["method"]: one for one in known["methods"]} if same else {}
+    methods |= {
+        one["method"]: {key: value for key, value in one.items() if key not in skip} for one in found["methods"]
+    }
     machine = {key: describe()[key] for key in ("cpu", "isa", "cores")}
-    write_json(file, {"task": name, "size": size, **set_up, "machine": machine, **found, "methods": methods})
+    write_json(file, {**set_up, "machine": machine, **found, "methods": list(methods.values())})
 
 
 def table(size: str, names: list[str]) -> str:
