@@ -86,11 +86,9 @@ def accuracy_of(bundle: Bundle, variant: str) -> tuple[str, float] | None:
     On test rows, else on validation rows; None where it tells nothing.
     """
     metrics = bundle.manifest.variant(variant).metrics
-    for place in (metrics.get("test"), metrics.get("validation"), metrics):
-        for name in METRICS if isinstance(place, dict) else ():
-            if isinstance(place.get(name), int | float):
-                return name, float(place[name])
-    return None
+    places = [place for place in (metrics.get("test"), metrics.get("validation"), metrics) if isinstance(place, dict)]
+    told = [(name, place[name]) for place in places for name in METRICS if isinstance(place.get(name), int | float)]
+    return (told[0][0], float(told[0][1])) if told else None
 
 
 def _sum(size: int | None, more: int | None) -> int | None:

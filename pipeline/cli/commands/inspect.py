@@ -65,7 +65,7 @@ def inspect(
 
     _check(Path(target))
     kind = next((kind for file, kind in KINDS.items() if (Path(target) / file).is_file()), "model")
-    only = {"--rank": rank, "--report": report, "--texts": texts, "--targets": targets}
+    only: dict[str, object] = {"--rank": rank, "--report": report, "--texts": texts, "--targets": targets}
     only["--quick"] = quick or None
     for option in (option for option, value in only.items() if value is not None and kind != "model"):
         raise UsageError(f"{option} is about a model; {target} is {'an' if kind == 'adapter' else 'a'} {kind}")
