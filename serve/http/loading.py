@@ -64,7 +64,7 @@ def load(
     if found.remark:
         _LOG.warning("%s", found.remark)
     if isinstance(bundle.manifest.input, ImageSpec) and find_spec("PIL") is None:
-        _LOG.warning("image files are refused, tensors alone are taken: Pillow is not here; pip install 'svfit[image]'")
+        _LOG.warning("image files are refused, only tensors taken: Pillow isn't here; try: pip install 'svfit[image]'")
     shared = max(1, cores() // config.workers)  # more would wait for each other
     runtime = Runtime(
         bundle,
