@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from tasks import BASE, HERE, RATES, SEEDS, TEXT, _splits, listed, named_methods, spread
+from tasks import BASE, HERE, RATES, SEEDS, TEXT, _splits, keep_beside, listed, machine, named_methods, spread
 
 from pipeline import __version__
 from pipeline.compare.engine import Engine
@@ -41,8 +41,7 @@ from pipeline.report.compare_words import share
 from pipeline.stages.quiet import quiet_libraries
 from pipeline.train.plan import Plan
 from pipeline.train.predict import labels, outputs
-from serve.files import sha256_json, write_json
-from serve.machine import describe
+from serve.files import sha256_json
 
 METHODS = "svfit,lora:8,full,banded:2"
 TASKS = ("banking77", "jsts")
@@ -134,17 +133,9 @@ def as_it_came(found: ConfiguredProblem, split: str) -> dict[str, float]:
 
 
 def keep(file: Path, name: str, size: str, found: dict[str, Any]) -> None:
-    """Write the numbers of a task, beside those of other methods that were measured in the same way."""
-    skip = ("curve", "epochs", "reason", "cost")
-    set_up = {"task": name, "size": size, **json.loads(json.dumps(dataclasses.asdict(SIZES[size])))}
-    known = json.loads(file.read_text("utf-8")) if file.is_file() else {}
-    same = all(known.get(key) == value for key, value in set_up.items())
-    methods = {one["method"]: one for one in known["methods"]} if same else {}
-    methods |= {
-        one["method"]: {key: value for key, value in one.items() if key not in skip} for one in found["methods"]
-    }
-    machine = {key: describe()[key] for key in ("cpu", "isa", "cores")}
-    write_json(file, {**set_up, "machine": machine, **found, "methods": list(methods.values())})
+    """Write the numbers of a task at a size, as `keep_beside` does."""
+    set_up = {"task": name, "size": size} | dataclasses.asdict(SIZES[size])
+    keep_beside(file, set_up, found["methods"], machine=machine(), metric=found["metric"], before=found["before"])
 
 
 def table(size: str, names: list[str]) -> str:

@@ -157,15 +157,25 @@ def compare(
 
 
 def keep(file: Path, name: str, size: str, results: Sequence[dict[str, Any]]) -> None:
-    """Write the numbers of a task, beside those of other methods that were measured in the same way."""
+    """Write the numbers of a task at a size, as `keep_beside` does."""
+    set_up = {"task": name, "size": size} | dataclasses.asdict(SIZES[size][name])
+    keep_beside(file, set_up, results, machine=machine())
+
+
+def keep_beside(file: Path, set_up: dict[str, Any], results: Sequence[dict[str, Any]], **also: Any) -> None:
+    """Write the numbers of methods, beside those of others that were measured with the same `set_up`."""
     skip = ("curve", "epochs", "reason", "cost")
-    task = {"task": name, "size": size} | json.loads(json.dumps(dataclasses.asdict(SIZES[size][name])))
+    set_up = json.loads(json.dumps(set_up))
     known = json.loads(file.read_text("utf-8")) if file.is_file() else {}
-    same = all(known.get(key) == value for key, value in task.items())
+    same = all(known.get(key) == value for key, value in set_up.items())
     methods = {one["method"]: one for one in known["methods"]} if same else {}
     methods |= {one["method"]: {key: value for key, value in one.items() if key not in skip} for one in results}
-    machine = {key: describe()[key] for key in ("cpu", "isa", "cores")}
-    write_json(file, {**task, "machine": machine, "methods": list(methods.values())})
+    write_json(file, {**set_up, **also, "methods": list(methods.values())})
+
+
+def machine() -> dict[str, Any]:
+    """What decides how fast and, in int8, what."""
+    return {key: describe()[key] for key in ("cpu", "isa", "cores")}
 
 
 def row(one: dict[str, Any], judged: str) -> str:

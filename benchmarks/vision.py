@@ -29,7 +29,7 @@ import torch
 import transformers
 from PIL import Image
 from rich.console import Console
-from tasks import HEAD, HERE, RATES, SEEDS, named_methods, row
+from tasks import HEAD, HERE, RATES, SEEDS, keep_beside, named_methods, row
 
 from pipeline import __version__
 from pipeline.compare.engine import Engine
@@ -187,14 +187,9 @@ def compare(size: str, chosen: list[Method], console: Console) -> dict[str, Any]
 
 
 def keep(size: str, document: dict[str, Any]) -> None:
-    """Write what was measured, beside other methods that were measured in the same way."""
-    file = results(size)
-    known = json.loads(file.read_text("utf-8")) if file.is_file() else {}
-    same = all(known.get(key) == document[key] for key in ("steps", "rows", "pretrained"))
-    methods = {one["method"]: one for one in known["methods"]} if same else {}
-    skip = ("curve", "epochs", "reason", "cost")
-    methods |= {one["method"]: {k: v for k, v in one.items() if k not in skip} for one in document["methods"]}
-    write_json(file, {**document, "methods": list(methods.values())})
+    """Write what was measured, as `keep_beside` does."""
+    set_up = {key: document.pop(key) for key in ("steps", "rows", "pretrained")}
+    keep_beside(results(size), set_up, document.pop("methods"), **document)
 
 
 def table(size: str) -> str:

@@ -51,11 +51,7 @@ def first_release(site: Site, bundle: Path, trust: Sequence[Path]) -> Entry:
 
 
 def begin_to_carry(site: Site, old: Entry, new: Entry) -> None:
-    """Most of what `carry_along` does, so that it takes a moment only; and the device profile, where it holds on.
-
-    Raises InputError, SvfitError.
-    """
-    profile.keep(site.place(old.release), Bundle.open(site.place(new.release), check=False))
+    """Most of what `carry_along` does, so that it takes a moment only. Raises InputError, SvfitError."""
     if fits(*_manifests(site, old, new)):
         link_contents(site.state(old), site.state(new))
 

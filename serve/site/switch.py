@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
+from serve import profile
 from serve.batching.scheduler import Scheduler
 from serve.bundle import Bundle
 from serve.config import ServeConfig
@@ -135,6 +136,7 @@ class Switch:
             site.install(entry)
             return remark
 
+        await asyncio.to_thread(profile.keep, site.place(before.release), bundle)
         await asyncio.to_thread(begin_to_carry, site, before, entry)
         remark = await self._answer_with(bundle, entry, commit)
         return self._told("installed", Switched(entry, before, changed=True, remark=remark))

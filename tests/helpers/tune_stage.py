@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from serve.bundle import Bundle
+from serve.profile import Machine, Profile, graphs_digest
+from serve.settings import Settings
 from serve.tune.candidate import Candidate, Measured
 from serve.tune.search import every, thread_counts
 
@@ -18,6 +21,12 @@ def made(
     return Measured(
         candidate, single, (16 * p50,), 16, cpu, int(peak * MB), int(peak * MB), int(peak * MB), 0, accuracy
     )
+
+
+def profile_of(bundle: Bundle, variant: str, settings: Settings) -> Profile:
+    """What `svfit tune` might have found for a bundle here."""
+    digests = bundle.manifest.manifest_sha256, graphs_digest(bundle.manifest)
+    return Profile("tiny", *digests, Machine.here(), variant, settings, {"p50_ms": 1.5}, {"max_ms": 15})
 
 
 class FakeMachine:

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 from tiny_bundle import make_bundle
 from tiny_swap import make_swap_bundle
+from tune_stage import profile_of
 
 import serve.http.loading
 import serve.runtime
@@ -17,7 +18,7 @@ from serve.bundle import Bundle
 from serve.config import ServeConfig, load_config
 from serve.errors import InputError, UsageError
 from serve.predictor import Predictor
-from serve.profile import Machine, Profile, beside, chosen, find, graphs_digest, keep
+from serve.profile import Profile, beside, chosen, find, keep
 from serve.runtime import Runtime
 from serve.session import session_options
 from serve.settings import MOST_THREADS, Settings
@@ -33,12 +34,6 @@ def bundle(bundle_path: Path) -> Bundle:
 @pytest.fixture
 def profile(bundle: Bundle) -> Profile:
     return profile_of(bundle, "int8", LEAN)
-
-
-def profile_of(bundle: Bundle, variant: str, settings: Settings) -> Profile:
-    manifest = bundle.manifest
-    digests = manifest.manifest_sha256, graphs_digest(manifest)
-    return Profile("tiny", *digests, Machine.here(), variant, settings, {"p50_ms": 1.5}, {"max_ms": 15})
 
 
 def test_a_written_profile_reads_back_the_same(profile: Profile, tmp_path: Path) -> None:

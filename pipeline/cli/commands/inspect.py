@@ -65,8 +65,13 @@ def inspect(
 
     _check(Path(target))
     kind = next((kind for file, kind in KINDS.items() if (Path(target) / file).is_file()), "model")
-    only: dict[str, object] = {"--rank": rank, "--report": report, "--texts": texts, "--targets": targets}
-    only["--quick"] = quick or None
+    only: dict[str, object] = {
+        "--rank": rank,
+        "--report": report,
+        "--texts": texts,
+        "--targets": targets,
+        "--quick": quick or None,
+    }
     for option in (option for option, value in only.items() if value is not None and kind != "model"):
         raise UsageError(f"{option} is about a model; {target} is {'an' if kind == 'adapter' else 'a'} {kind}")
     if layers is not None and kind == "bundle":
@@ -148,7 +153,7 @@ def _model(
     from pipeline.svf.texts import SAMPLES, read_texts
     from serve.errors import UsageError
 
-    texts = None
+    texts, file = None, None
     if measured_on is not None:
         file, column = measured_on
         texts = list(SAMPLES) if file is None else read_texts(file, column)
@@ -156,7 +161,7 @@ def _model(
         source = resolve(target)
         with quiet_libraries():
             if texts and reads_images(source):
-                if measured_on is not None and measured_on[0] is not None:
+                if file is not None:
                     raise UsageError(f"--texts: {source.name} takes images; leave it out")
                 console.print("a model of images: its spectra alone are looked at, not its outputs")
                 texts = None
@@ -178,9 +183,7 @@ def _model(
         console.print(f"all {count} weights found in the cache, no SVD computed")
     if found["outputs"]:
         console.print(f"outputs of {len(texts or [])} texts compared in {found['outputs']['seconds']:.1f} s")
-        found["outputs"]["source"] = (
-            "built-in" if measured_on is None or measured_on[0] is None else str(measured_on[0])
-        )
+        found["outputs"]["source"] = "built-in" if file is None else str(file)
     return found
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from tiny_bundle import make_bundle, reseal
 from tiny_swap import make_adapter, make_swap_bundle
+from tune_stage import profile_of
 
 from serve.adapters.registry import Registry
 from serve.bundle import Bundle
@@ -18,7 +19,7 @@ from serve.delivery.archive import pack
 from serve.delivery.keys import new_key, read_private
 from serve.delivery.signature import sign
 from serve.errors import Conflict, InputError, NotFound, SvfitError, TooLarge, UsageError
-from serve.profile import Machine, Profile, beside, find, graphs_digest
+from serve.profile import beside, find
 from serve.settings import Settings
 from serve.site.history import DOCUMENT, Entry, History
 from serve.site.install import bring_archive, bring_folder, carry_along, first_release
@@ -54,8 +55,7 @@ def put(site: Site, bundle: Path) -> Entry:
 
 def test_a_first_release_takes_the_profile_beside_its_bundle_along(bundles: dict[str, Path], tmp_path: Path) -> None:
     bundle = Bundle.open(shutil.copytree(bundles["one"], tmp_path / "one"))
-    digests = bundle.manifest.manifest_sha256, graphs_digest(bundle.manifest)
-    tuned = Profile("tiny", *digests, Machine.here(), "fp32", Settings(1, spinning=False))
+    tuned = profile_of(bundle, "fp32", Settings(1, spinning=False))
     tuned.write(beside(bundle.path))
     site = Site(tmp_path / "site", 3)
     made = first_release(site, bundle.path, ())

@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 from tiny_swap import make_adapter, make_swap_bundle
+from tune_stage import profile_of
 
 from serve.batching.scheduler import Scheduler
 from serve.bundle import Bundle
 from serve.config import ServeConfig
 from serve.delivery.archive import pack
 from serve.errors import BusyError, Conflict, InputError, SvfitError
-from serve.profile import Machine, Profile, beside, find, graphs_digest
+from serve.profile import beside, find
 from serve.runtime import Runtime
 from serve.service import Service
 from serve.settings import Settings
@@ -236,14 +237,7 @@ def test_what_tune_found_goes_along_where_the_graphs_are_the_same(
 ) -> None:
     async def script(desk: Desk) -> None:
         first = desk.made[0].runtime.bundle
-        tuned = Profile(
-            "tiny",
-            first.manifest.manifest_sha256,
-            graphs_digest(first.manifest),
-            Machine.here(),
-            "fp32",
-            Settings(1, arena=False),
-        )
+        tuned = profile_of(first, "fp32", Settings(1, arena=False))
         tuned.write(beside(first.path))
         releases, there = first.path.parent, []
         desk.before_load = lambda: there.extend(sorted(releases.glob("*.device.json")))
