@@ -12,6 +12,7 @@ from tiny_bundle import reseal
 from tiny_swap import make_swap_bundle
 from tune_stage import FakeMachine
 
+from pipeline.tasks import words
 from serve.bundle import Bundle
 from serve.errors import GateError, UnmetError, UsageError
 from serve.profile import Profile, find
@@ -19,7 +20,7 @@ from serve.settings import Settings
 from serve.tune import child, memory
 from serve.tune.candidate import Candidate, Measured
 from serve.tune.choice import Wishes
-from serve.tune.trial import Trials, accuracy_of
+from serve.tune.trial import METRICS, Trials, accuracy_of
 from serve.tune.tune import tune
 from serve.tune.waiting import Waiting
 
@@ -179,6 +180,13 @@ def test_accuracy_is_what_the_task_is_judged_by_on_test_rows_where_there_are_suc
     variants = json.loads((bundle_path / "manifest.json").read_text())["variants"]
     reseal(bundle_path, variants=[{**variant, "metrics": metrics} for variant in variants])
     assert accuracy_of(Bundle.open(bundle_path), "int8") == wanted
+
+
+def test_what_decides_is_what_training_is_judged_by() -> None:
+    headlines = {words.headline(task) for task in words.METRICS} | {
+        words.headline("text-embedding", metrics=kind) for kind in words.PAIRS.values()
+    }
+    assert headlines == set(METRICS)
 
 
 def test_senseless_seconds_are_a_usage_error(bundle_path: Path) -> None:
