@@ -88,6 +88,8 @@ def test_predict_takes_files_folders_and_tables(pictured: Finished, tmp_path: Pa
     assert table.exit_code == 0, table.stderr
     assert table.stdout.splitlines()[0] == "row,image,label,score"
     assert ",green," in table.stdout.splitlines()[1]
+    shown = svfit("predict", bundle, folder / "red", "--format", "table", "--quiet")
+    assert shown.stdout.split()[:2] == ["image", "label"]
     broken = svfit("predict", bundle, tmp_path / "list.csv", "--quiet")
     assert broken.exit_code != 0
     assert "not an image" in broken.stderr
