@@ -77,15 +77,20 @@ def main() -> None:
         write_json(ROOT / "benchmarks" / "results" / "small.json", result)
 
 
-def fresh(folder: Path) -> Path:
-    """The python of a new environment with the wheel of this tree and its base dependencies, at pinned versions."""
+def source(folder: Path) -> Path:
+    """A copy of this tree's own files in a folder of `folder`, to make a wheel of and leave nothing here."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
     for name in filter(None, listed.split("\0")):
         if (ROOT / name).is_file():
             (folder / "source" / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / "source" / name).write_bytes((ROOT / name).read_bytes())
+    return folder / "source"
+
+
+def fresh(folder: Path) -> Path:
+    """The python of a new environment with the wheel of this tree and its base dependencies, at pinned versions."""
     pip = [sys.executable, "-m", "pip"]
-    subprocess.run([*pip, "wheel", "-q", "--no-deps", "-w", folder, folder / "source"], check=True)
+    subprocess.run([*pip, "wheel", "-q", "--no-deps", "-w", folder, source(folder)], check=True)
     (wheel,) = folder.glob("svfit-*.whl")
     subprocess.run([sys.executable, "-m", "venv", folder / "env"], check=True)
     python = folder / "env" / "bin" / "python"

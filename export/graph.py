@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 OUTPUT = "logits"
-OPSET = 20  # what onnxruntime 1.20, the oldest that serves a bundle, reads without conversion
+OPSET = 20  # what onnxruntime 1.24, the oldest that serves a bundle, reads without conversion
 EMBED_LIMIT = 2**31 - 2**24  # protobuf refuses 2 GiB; the graph itself needs a little
 _SCOPES = "pkg.torch.onnx.name_scopes"
 _NAMED_OPS = ("MatMul", "Gemm", "Gather", "Conv")

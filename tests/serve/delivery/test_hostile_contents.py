@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from safetensors.numpy import load_file, save_file
 from tiny_bundle import LABELS, reseal, tiny_graph
 from tiny_swap import make_swap_bundle
 
+from export.variants.ort import write_ort
 from serve.bundle import Bundle
 from serve.errors import InputError
 from serve.predictor import Predictor
@@ -34,6 +36,21 @@ def of_domain(domain: str, declared: bool = True) -> Any:
         model.graph.node[0].domain, model.graph.node[0].op_type = domain, "Evil"
         if declared:
             model.opset_import.append(helper.make_opsetid(domain, 1))
+
+    return change
+
+
+def weights_at(**place: str) -> Any:
+    """The first weight lies outside the graph, where `place` (location, offset, length) says."""
+
+    def change(model: onnx.ModelProto) -> None:
+        tensor = next(one for one in model.graph.initializer if one.data_type == TensorProto.FLOAT)
+        tensor.ClearField("raw_data")
+        tensor.ClearField("external_data")
+        tensor.data_location = TensorProto.EXTERNAL
+        for key, value in place.items():
+            entry = tensor.external_data.add()
+            entry.key, entry.value = key, value
 
     return change
 
@@ -71,18 +88,42 @@ def test_external_data_that_is_not_among_the_files_is_never_read(tmp_path: Path,
     path = make_swap_bundle(tmp_path / "swap")
     (tmp_path / "secret").write_bytes(bytes(4096))
 
-    def change(model: onnx.ModelProto) -> None:
-        tensor = next(one for one in model.graph.initializer if one.data_type == TensorProto.FLOAT)
-        tensor.ClearField("raw_data")
-        tensor.ClearField("external_data")
-        tensor.data_location = TensorProto.EXTERNAL
-        entry = tensor.external_data.add()
-        entry.key, entry.value = "location", location
-
-    changed_graph(path / name, change)
+    changed_graph(path / name, weights_at(location=location))
     reseal(path)
     with pytest.raises(InputError, match="can't load it"):
         Predictor(path, variant="int8" if "int8" in name else "fp32")
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "head.onnx"])
+def test_weights_that_point_into_the_servers_memory_are_refused_at_loading(tmp_path: Path, name: str) -> None:
+    # onnxruntime before 1.24 may take this place for its own and answers from any address (pyproject.toml asks for 1.24)
+    path = make_swap_bundle(tmp_path / "swap")
+    secret = np.arange(4096, dtype=np.float32)
+    changed_graph(path / name, weights_at(location="*/_ORT_MEM_ADDR_/*", offset=str(secret.ctypes.data)))
+    reseal(path)
+    with pytest.raises(InputError, match="can't load it"):
+        Predictor(path)
+
+
+@pytest.mark.parametrize("kind", ["cut", "not one", "empty", "another's name"])
+def test_a_graph_in_onnxruntimes_format_that_is_none_is_refused_at_loading(bundle_path: Path, kind: str) -> None:
+    path = bundle_path / "variants" / "int8" / "model.ort"
+    write_ort(path.with_name("model.onnx"), path)
+    whole = path.read_bytes()
+    damaged = {
+        "cut": whole[: len(whole) // 2],
+        "not one": b"ORTM".join((whole[:4], bytes(1024))),
+        "empty": b"",
+        "another's name": path.with_name("model.onnx").read_bytes(),
+    }
+    variants = json.loads((bundle_path / "manifest.json").read_text())["variants"]
+    variants[1]["file"] = "variants/int8/model.ort"
+    reseal(bundle_path, variants=variants)
+    Predictor(bundle_path, variant="int8")
+    path.write_bytes(damaged[kind])
+    reseal(bundle_path)
+    with pytest.raises(InputError, match=r"model\.ort: .*(can't load it|empty)"):
+        Predictor(bundle_path, variant="int8")
 
 
 def test_a_compiled_part_that_names_a_file_elsewhere_is_refused_at_loading(bundle_path: Path) -> None:
