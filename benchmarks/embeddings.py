@@ -1,6 +1,6 @@
 """Sentence embeddings by SVFit, against LoRA and full fine-tuning: a retrieval and a similarity, on MiniLM.
 
-    python benchmarks/embeddings.py                          # 100 steps each: two hours on one core
+    python benchmarks/embeddings.py                          # 100 steps each: an hour and a half on one core
     python benchmarks/embeddings.py --tasks jsts --methods svfit,lora:8
     python benchmarks/embeddings.py --size brief             # 40 steps, one rate, one seed: to see that it works
     python benchmarks/embeddings.py --table                  # prints what is there and stops
@@ -65,7 +65,7 @@ class Size:
 
 SIZES = {
     "brief": Size((600, 150, 150), 40, 16, 1, SEEDS[:1]),
-    "short": Size((9003, 1000, 0), 100, 32, RATES, SEEDS),
+    "short": Size((9003, 500, 1000), 100, 16, RATES, SEEDS),
     "full": Size((9003, 1000, 0), 1500, 32, RATES, SEEDS),
 }
 
