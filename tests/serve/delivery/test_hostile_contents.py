@@ -96,7 +96,7 @@ def test_external_data_that_is_not_among_the_files_is_never_read(tmp_path: Path,
 
 @pytest.mark.parametrize("name", ["model.onnx", "head.onnx"])
 def test_weights_that_point_into_the_servers_memory_are_refused_at_loading(tmp_path: Path, name: str) -> None:
-    # onnxruntime before 1.24 may take this place for its own and answers from any address (pyproject.toml asks for 1.24)
+    # onnxruntime before 1.24 may answer from any address of its memory (pyproject.toml asks for 1.24)
     path = make_swap_bundle(tmp_path / "swap")
     secret = np.arange(4096, dtype=np.float32)
     changed_graph(path / name, weights_at(location="*/_ORT_MEM_ADDR_/*", offset=str(secret.ctypes.data)))
