@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from transformers.utils.generic import ModelOutput
 
 from pipeline.model.load import Loaded, bare, load_tokenizer, read_config, read_merged, set_pad
 from pipeline.model.pooled import OnEncoder, pool
-from pipeline.model.source import Source
+from pipeline.model.source import Source, read_object, read_objects
 from serve.errors import InputError, UsageError
 
 MODULES = ("Transformer", "Pooling", "Normalize")
@@ -23,14 +22,9 @@ MODULES = ("Transformer", "Pooling", "Normalize")
 
 @dataclass
 class Embedded(ModelOutput):
-    """`embedding` float `(batch, d)`, each row of length 1; `logits` is the same, for whoever reads every model's
-    answer by that name."""
+    """`embedding` float `(batch, d)`, each row of length 1."""
 
     embedding: torch.Tensor | None = None
-
-    @property
-    def logits(self) -> torch.Tensor | None:
-        return self.embedding
 
 
 class PooledEncoder(OnEncoder):
@@ -90,7 +84,7 @@ def check_modules(folder: Path) -> None:
     """
     path = folder / "modules.json"
     if path.is_file():
-        kinds = [str(entry.get("type", "")).rpartition(".")[2] for entry in _read_list(path)]
+        kinds = [str(entry.get("type", "")).rpartition(".")[2] for entry in read_objects(path)]
         other = [kind for kind in kinds if kind not in MODULES]
         if other:
             raise InputError(
@@ -99,30 +93,10 @@ def check_modules(folder: Path) -> None:
             )
     prompts = folder / "config_sentence_transformers.json"
     if prompts.is_file():
-        default = _read(prompts).get("default_prompt_name")
+        default = read_object(prompts).get("default_prompt_name")
         if default:
             raise InputError(
                 f"{prompts}: puts the prompt {default!r} before every text, which svfit doesn't; remove "
                 "default_prompt_name from a copy of the folder, and write the prompt into your texts"
             )
 
-
-def _read(path: Path) -> dict[str, Any]:
-    document = _parsed(path)
-    if not isinstance(document, dict):
-        raise InputError(f"{path}: not a JSON object")
-    return document
-
-
-def _read_list(path: Path) -> list[dict[str, Any]]:
-    document = _parsed(path)
-    if not isinstance(document, list) or not all(isinstance(entry, dict) for entry in document):
-        raise InputError(f"{path}: not a JSON list of objects")
-    return document
-
-
-def _parsed(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not readable JSON ({error})") from None

@@ -25,7 +25,7 @@ class Source:
     @property
     def config(self) -> dict[str, Any]:
         """`config.json`. Raises `InputError` where it is no JSON object."""
-        return _read_object(self.folder / "config.json")
+        return read_object(self.folder / "config.json")
 
     def sha256(self) -> str:
         """Hash over the names and contents of the weight files and the configuration."""
@@ -45,7 +45,7 @@ class Source:
         path = self.folder / "1_Pooling" / "config.json"
         if not path.is_file():
             return None
-        document = _read_object(path)
+        document = read_object(path)
         modes = {key.removeprefix("pooling_mode_") for key, on in document.items() if on is True and "_mode_" in key}
         modes |= {str(document["pooling_mode"])} if document.get("pooling_mode") else set()
         if modes <= {"mean", "mean_tokens"} and modes:
@@ -75,14 +75,27 @@ def resolve(base: str, revision: str | None = None) -> Source:
     return Source(base, _hub_folder(base, revision))
 
 
-def _read_object(path: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not readable JSON ({error})") from None
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON object of a model's folder. Raises `InputError` where the file isn't one."""
+    document = _parsed(path)
     if not isinstance(document, dict):
         raise InputError(f"{path}: not a JSON object")
     return document
+
+
+def read_objects(path: Path) -> list[dict[str, Any]]:
+    """A JSON list of objects. Raises `InputError` where the file isn't one."""
+    document = _parsed(path)
+    if not isinstance(document, list) or not all(isinstance(entry, dict) for entry in document):
+        raise InputError(f"{path}: not a JSON list of objects")
+    return document
+
+
+def _parsed(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not readable JSON ({error})") from None
 
 
 def _package_folder(package: str) -> Path:
