@@ -37,7 +37,9 @@ RUN deploy/sbom.sh /opt/svfit/bin/python /sbom.cdx.json
 FROM tools AS train
 # Another index of torch, such as https://download.pytorch.org/whl/cpu
 ARG TORCH_INDEX=""
+# seqeval comes as source alone, which Debian 12's pip can't build.
 RUN python3 -m venv /opt/svfit \
+ && /opt/svfit/bin/pip install --upgrade "pip>=25" \
  && /opt/svfit/bin/pip install --constraint constraints.txt ${TORCH_INDEX:+--index-url ${TORCH_INDEX}} torch \
  && /opt/svfit/bin/pip install --constraint constraints.txt "$(echo /wheels/*.whl)[train]" \
  && groupadd --gid 10001 svfit \
