@@ -132,9 +132,7 @@ def measured(
 
 def table(processor: str, found: dict[str, Any]) -> str:
     """Markdown: a row a variant."""
-    head = (
-        "| variant | verify: largest difference | tolerance | same labels | texts: largest difference | same |"
-    )
+    head = "| variant | verify: largest difference | tolerance | same labels | texts: largest difference | same |"
     lines = [f"{processor} ({', '.join(found['isa'])})", "", head, "|---|---|---|---|---|---|"]
     for check in found["verify"]:
         texts = found["texts"].get(check["variant"])

@@ -99,4 +99,3 @@ def check_modules(folder: Path) -> None:
                 f"{prompts}: puts the prompt {default!r} before every text, which svfit doesn't; remove "
                 "default_prompt_name from a copy of the folder, and write the prompt into your texts"
             )
-
