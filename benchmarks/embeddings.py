@@ -1,6 +1,6 @@
 """Sentence embeddings by SVFit, against LoRA and full fine-tuning: a retrieval and a similarity, on MiniLM.
 
-    python benchmarks/embeddings.py                          # 100 steps each: an hour and a half on one core
+    python benchmarks/embeddings.py                          # 100 steps each: some hours on one core
     python benchmarks/embeddings.py --tasks jsts --methods svfit,lora:8
     python benchmarks/embeddings.py --size brief             # 40 steps, one rate, one seed: to see that it works
     python benchmarks/embeddings.py --table                  # prints what is there and stops
