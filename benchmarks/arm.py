@@ -29,16 +29,16 @@ import numpy as np
 import numpy.typing as npt
 from common import texts
 from rich.console import Console
-from small import ROOT, ask_first, source
+from small import ROOT, ask_first, wheel
 from web import process
 
+from pipeline.cli.failure import EXIT_CODES
 from serve.bundle import Bundle
 from serve.files import write_json
 from serve.machine import describe
 from serve.predictor import Predictor
 
 PROCESSORS = "cortex-a53,cortex-a76,max"
-FAILED_CHECK = 4  # exit code of svfit verify where answers differ
 PLATFORMS = ("manylinux_2_28_aarch64", "manylinux_2_27_aarch64", "manylinux_2_17_aarch64", "manylinux2014_aarch64")
 # Run by the emulated Python: argument 1 is the folder of packages, as an installer would have put it on the path.
 START = "import json, sys; sys.path.insert(0, sys.argv.pop(1)); "
@@ -77,19 +77,17 @@ def main() -> None:
 
 def packages(folder: Path) -> dict[str, str]:
     """Unpack what a device installs into folder/site; versions by name. SystemExit where there is no wheel."""
-    pip, wheels = [sys.executable, "-m", "pip"], folder / "wheels"
+    pip, wheels = [sys.executable, "-m", "pip", "download", "-q"], folder / "wheels"
     platforms = [part for platform in PLATFORMS for part in ("--platform", platform)]
     wanted = ["--no-deps", "-c", ROOT / "constraints.txt", "-r", ROOT / "deploy" / "serve.txt"]
     python = ["--only-binary=:all:", "--python-version", "3.11", "--implementation", "cp", *platforms]
-    own = [*pip, "wheel", "-q", "--no-deps", "-w", wheels, source(folder)]
-    for command in ([*pip, "download", "-q", *python, *wanted, "-d", wheels], own):
-        if subprocess.run(command, check=False).returncode:
-            raise SystemExit(f"{' '.join(map(str, command[3:]))} failed")
+    if subprocess.run([*pip, *python, *wanted, "-d", wheels], check=False).returncode:
+        raise SystemExit("a package that a device needs has no wheel for aarch64")
     found = {}
-    for wheel in sorted(wheels.glob("*.whl")):
-        name, version, *_, platform = wheel.stem.split("-")
+    for path in sorted([*wheels.glob("*.whl"), wheel(folder)]):
+        name, version, *_, platform = path.stem.split("-")
         found[name] = f"{version} {platform}"
-        with zipfile.ZipFile(wheel) as archive:
+        with zipfile.ZipFile(path) as archive:
             archive.extractall(folder / "site")
     return found
 
@@ -117,7 +115,7 @@ def measured(
 ) -> dict[str, Any]:
     """What a processor is, its check of the bundle, that it serves, and its answers against this machine's."""
     facts = emulated.told(FACTS)
-    checked = emulated.told(SVFIT, "verify", str(bundle), "--json", codes=(0, FAILED_CHECK))
+    checked = emulated.told(SVFIT, "verify", str(bundle), "--json", codes=(0, EXIT_CODES["gate"]))
     with process(emulated.command(SVFIT, "serve", str(bundle), "--port", "0", "--json", "--set", "log=none")) as server:
         ask_first(server)
     rows = {}
@@ -135,8 +133,8 @@ def table(processor: str, found: dict[str, Any]) -> str:
     head = "| variant | verify: largest difference | tolerance | same labels | texts: largest difference | same |"
     lines = [f"{processor} ({', '.join(found['isa'])})", "", head, "|---|---|---|---|---|---|"]
     for check in found["verify"]:
-        texts = found["texts"].get(check["variant"])
-        own = f"{texts['max_abs']:.3g} | {texts['same_label']:.3f}" if texts else " | "
+        told = found["texts"].get(check["variant"])
+        own = f"{told['max_abs']:.3g} | {told['same_label']:.3f}" if told else " | "
         held = f"{check['tolerance']:.3g}" + ("" if check["passed"] else ", **not held**")
         lines.append(f"| {check['variant']} | {check['max_abs']:.2g} | {held} | {check['agreement']} | {own} |")
     return "\n".join(lines) + "\n"

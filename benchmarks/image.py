@@ -169,10 +169,11 @@ def free_port() -> int:
         return port
 
 
-def output(*command: str) -> str:
+def output(*command: str | Path) -> str:
+    """What a command prints. SystemExit with its words where it fails."""
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode:
-        raise SystemExit(f"{shlex.join(command)}: {done.stderr.strip()}")
+        raise SystemExit(f"{shlex.join(map(str, command))}: {done.stderr.strip()}")
     return done.stdout.strip()
 
 

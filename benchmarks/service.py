@@ -21,7 +21,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from small import ROOT, source
+from image import output
+from small import ROOT, wheel
 
 from serve.files import write_json
 from serve.machine import describe
@@ -88,7 +89,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = (options.root or Path(folder) / "root").resolve()
         if not (root / "usr/bin/systemctl").exists():
-            run("mmdebstrap", "--quiet", "--variant=minbase", f"--include={PACKAGES}", DEBIAN, root)
+            output("mmdebstrap", "--quiet", "--variant=minbase", f"--include={PACKAGES}", DEBIAN, root)
         install(root, Path(folder))
         place(root, options.bundle)
         found = booted(root)
@@ -97,7 +98,7 @@ def main() -> None:
         raise SystemExit(f"the service ran otherwise than it must: {wrong or 'as root'}; it said: {found['log']}")
     result: dict[str, Any] = {
         "machine": describe(),
-        "system": run("chroot", root, "systemctl", "--version").split("\n")[0],
+        "system": output("chroot", root, "systemctl", "--version").split("\n")[0],
     }
     result |= {key: value for key, value in found.items() if key != "log"}
     for key, value in result.items():
@@ -108,12 +109,10 @@ def main() -> None:
 def install(root: Path, folder: Path) -> None:
     """What a server needs into /opt/svfit, from wheels for the system's Python."""
     shutil.rmtree(root / "opt/svfit", ignore_errors=True)
-    run("chroot", root, "python3", "-m", "venv", "--without-pip", "/opt/svfit")
-    pip = [sys.executable, "-m", "pip"]
-    run(*pip, "wheel", "-q", "--no-deps", "-w", folder, source(folder))
-    listed = ["-c", ROOT / "constraints.txt", "-r", ROOT / "deploy/serve.txt", *folder.glob("svfit-*.whl")]
+    output("chroot", root, "python3", "-m", "venv", "--without-pip", "/opt/svfit")
+    listed = ["-c", ROOT / "constraints.txt", "-r", ROOT / "deploy/serve.txt", wheel(folder)]
     target = ["--target", root / "opt/svfit/lib/python3.11/site-packages", "--python-version", "3.11"]
-    run(*pip, "install", "-q", "--no-deps", "--only-binary", ":all:", *target, *listed)
+    output(sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--only-binary", ":all:", *target, *listed)
     (root / "opt/svfit/bin/svfit").write_text(ENTRY)
     (root / "opt/svfit/bin/svfit").chmod(0o755)
 
@@ -123,7 +122,7 @@ def place(root: Path, bundle: Path) -> None:
     site, keys = root / "srv/svfit/site.bundle", root / "etc/svfit"
     shutil.rmtree(site, ignore_errors=True)
     shutil.copytree(bundle, site)
-    run("chmod", "-R", "a+rX", root / "srv/svfit")
+    output("chmod", "-R", "a+rX", root / "srv/svfit")
     keys.mkdir(exist_ok=True)
     for name in ("api_keys", "admin_keys"):
         (keys / name).write_text(secrets.token_hex(16) + "\n")
@@ -152,13 +151,6 @@ def booted(root: Path) -> dict[str, Any]:
         raise SystemExit(f"the system did not come up: {(done.stdout + done.stderr)[-500:]}")
     found: dict[str, Any] = json.loads((root / "probe.json").read_text("utf-8"))
     return found
-
-
-def run(*command: str | Path) -> str:
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(map(str, command))}: {done.stderr.strip()}")
-    return done.stdout.strip()
 
 
 if __name__ == "__main__":

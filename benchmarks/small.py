@@ -10,7 +10,7 @@
 - memory: resident MB of a process at rest after its first answer (aim: 150 MB with int8), under load (16 rows a
   request, 4 connections), and its peak; of `svfit serve`, and of the library alone
 
-MB are millions of bytes. Keeps benchmarks/results/small.json, with --quick nothing (3 rounds, 3 seconds of load).
+MB are millions of bytes. Keeps benchmarks/results/small-BUNDLE.json, nothing with --quick (3 rounds, 3 s of load).
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from typing import Any
 from common import texts
 from web import Connection, load, process, request
 
+from serve.bundle import Bundle
 from serve.files import write_json
 from serve.machine import describe
 
@@ -74,27 +75,28 @@ def main() -> None:
             result[variant] = measured(python, options.bundle, variant, options.rounds, options.seconds)
             tell(variant, result[variant])
     if not options.quick:
-        write_json(ROOT / "benchmarks" / "results" / "small.json", result)
+        name = Bundle.open(options.bundle, check=False).manifest.name
+        write_json(ROOT / "benchmarks" / "results" / f"small-{name}.json", result)
 
 
-def source(folder: Path) -> Path:
-    """A copy of this tree's own files in a folder of `folder`, to make a wheel of and leave nothing here."""
+def wheel(folder: Path) -> Path:
+    """This tree's wheel, made in `folder` of a copy of the tree's own files, so that nothing is left here."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
     for name in filter(None, listed.split("\0")):
         if (ROOT / name).is_file():
             (folder / "source" / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / "source" / name).write_bytes((ROOT / name).read_bytes())
-    return folder / "source"
+    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", folder, folder / "source"]
+    subprocess.run(command, check=True)
+    (made,) = folder.glob("svfit-*.whl")
+    return made
 
 
 def fresh(folder: Path) -> Path:
     """The python of a new environment with the wheel of this tree and its base dependencies, at pinned versions."""
-    pip = [sys.executable, "-m", "pip"]
-    subprocess.run([*pip, "wheel", "-q", "--no-deps", "-w", folder, source(folder)], check=True)
-    (wheel,) = folder.glob("svfit-*.whl")
     subprocess.run([sys.executable, "-m", "venv", folder / "env"], check=True)
     python = folder / "env" / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "install", "-q", "-c", ROOT / "constraints.txt", wheel], check=True)
+    subprocess.run([python, "-m", "pip", "install", "-q", "-c", ROOT / "constraints.txt", wheel(folder)], check=True)
     return python
 
 
