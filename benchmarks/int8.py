@@ -3,10 +3,12 @@
     python benchmarks/banking77.py && python benchmarks/int8.py       # the second takes about 3 minutes
 
 Judged on the validation rows (test rows are not touched). Throughput is a ratio to fp32 in the same run, one thread.
+Keeps int8.json in benchmarks/results, or the folder that is given.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import tempfile
 from pathlib import Path
@@ -54,6 +56,9 @@ def write(fp32: Path, out: Path, ops: list[str], per_channel: bool, reduce_range
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=HERE / "results", help="folder of the results")
+    out = parser.parse_args().out
     context = Context(load(HERE / "banking77.toml", ["train.seed=0"]), RUN, Console(stderr=True))
     evaluation = Evaluation(context, input_spec(context))
     with tempfile.TemporaryDirectory() as folder:
@@ -78,7 +83,8 @@ def main() -> None:
                 f"| {name} | {row['accuracy']:.3f} | {row['difference']:.3f} | {row['megabytes']:.1f} MB "
                 f"| {row['throughput']:.2f} |"
             )
-    (HERE / "results" / "int8.json").write_text(json.dumps(kept, indent=1) + "\n")
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "int8.json").write_text(json.dumps(kept, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -171,11 +171,20 @@ class Making:
         return self.evaluation.some(self.context.dataset.train, CALIBRATED, self.context.config.quantize.batch)
 
     def time(self, names: list[str] | None = None, repeats: int = 100) -> None:
-        """Measure those that could be made, or some of them, all taking turns; what was measured before stays."""
+        """Measure those that could be made, or some of them, all taking turns.
+
+        What was measured before stays, and is what the others are told by: the fewer take turns, the more of the
+        processor's caches each has to itself, so that only ratios inside one measuring compare.
+        """
         there = [name for name in names or self.records if "bytes" in self.records[name]]
         single = self.evaluation.median_row()
         batch = repeat_row(single, self.context.config.quantize.batch)
         found = measure({name: self.file(name) for name in there}, single, batch, threads=THREADS, repeats=repeats)
+        known = next((name for name in there if "latency" in self.records[name]), None)
+        if known is not None:
+            found = {
+                name: _beside(taken, found[known], self.records[known]["latency"]) for name, taken in found.items()
+            }
         for name in there:
             self.records[name].setdefault("latency", found[name])
 
@@ -186,6 +195,12 @@ class Making:
         for name, record in self.records.items():
             if "bytes" in record:
                 record["memory"] = memory(self.file(name), single, batch)
+
+
+def _beside(taken: dict[str, Any], same: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    """What was measured in the same turns as one that had been measured `before`, as if it had been there then."""
+    keys = ("p50_ms", "p99_ms", "throughput")
+    return taken | {key: round(taken[key] * before[key] / same[key], 3) for key in keys}
 
 
 def _summary(context: Context, result: dict[str, Any], made: Making) -> dict[str, Any]:
