@@ -149,12 +149,18 @@ def test_an_answers_packets_do_not_wait_for_each_other(desk: Desk) -> None:
     """Nagle's algorithm would hold the second one back until the client acknowledges the first, 40 ms later."""
     body = b'{"text": "fan"}'
     request = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body
-    seconds = []
-    with desk.listening() as port, socket.create_connection(("127.0.0.1", port)) as connection:
-        for _ in range(20):
-            began, data = time.perf_counter(), b""
-            connection.sendall(request)
-            while not data.endswith(b"]}"):
-                data += connection.recv(65536)
-            seconds.append(time.perf_counter() - began)
-    assert sorted(seconds)[len(seconds) // 4] < 0.03
+
+    def quarter(port: int) -> float:
+        """Seconds that a quarter of twenty answers keeps within: a connection's first are acknowledged at once."""
+        seconds = []
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            for _ in range(20):
+                began, data = time.perf_counter(), b""
+                connection.sendall(request)
+                while not data.endswith(b"]}"):
+                    data += connection.recv(65536)
+                seconds.append(time.perf_counter() - began)
+        return sorted(seconds)[len(seconds) // 4]
+
+    with desk.listening() as port:
+        assert any(quarter(port) < 0.03 for _ in range(10))  # a busy machine has slow moments
